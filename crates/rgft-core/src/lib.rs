@@ -1,0 +1,1 @@
+//! RGFT's method without tensors: components, error map, planner, ledger

@@ -1,0 +1,1 @@
+//! RGFT's data: tables of text, labels, splits, tokenisation, batches

@@ -1,0 +1,1 @@
+//! RGFT's CPU kernels: matrix products and fused element-wise passes

@@ -1,0 +1,1 @@
+//! RGFT's selective engine: tensors, tape, layers with explicit backward, models

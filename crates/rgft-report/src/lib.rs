@@ -1,0 +1,1 @@
+//! RGFT's reports: pure consumers of a run's events

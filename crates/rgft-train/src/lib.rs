@@ -1,0 +1,1 @@
+//! RGFT's training: recipe, loop, optimizers, methods, checkpoints

@@ -1,0 +1,1 @@
+//! Residual-Guided Fine-Tuning: library facade and command line
