@@ -12,16 +12,37 @@
 //! Nothing here knows a tensor, a file or a thread: everything is a pure function or a small state machine over
 //! numbers, so it can be tested in microseconds and driven from another framework.
 
+pub mod alpha;
+pub mod certificate;
 pub mod component;
+pub mod coverage;
 pub mod error;
+pub mod error_map;
 pub mod events;
+pub mod guard;
 pub mod ledger;
+pub mod lr_rule;
+pub mod pacing;
+pub mod planner;
 pub mod ranges;
+mod rank_correlation;
+pub mod schedule;
 mod summary;
 mod words;
 
+pub use alpha::Alpha;
+pub use certificate::{Certificate, Condition, Status};
 pub use component::{Axis, Component, ComponentKind, Granularity, Slice};
+pub use coverage::Coverage;
 pub use error::CoreError;
-pub use events::{ComponentInfo, Convergence, Event, Flops, Level, Memory, Metrics, RunSummary, Seconds};
+pub use error_map::{ErrorMap, ErrorMapSettings, Signal};
+pub use events::{ComponentInfo, Event, Level};
+pub use guard::{Guard, GuardSettings, UpdateRule};
 pub use ledger::{Account, Ledger};
+pub use lr_rule::LrRule;
+pub use pacing::Pacer;
+pub use planner::{Candidate, Choice};
 pub use ranges::{Ranges, Slices};
+pub use rank_correlation::rank_correlation;
+pub use schedule::{Schedule, ScheduleKind};
+pub use summary::{Convergence, Flops, Memory, Metrics, RunSummary, Seconds};

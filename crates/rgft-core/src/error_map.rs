@@ -1,0 +1,178 @@
+//! The error map: how much of the error each component causes, smoothed over what was observed so far.
+//!
+//! ```text
+//! m_i ← β·m_i + (1 − β)·Ê_i          each time component i is seen
+//! raw_i = m_i / (1 − β^n_i)          n_i = how often it was seen; 0 while unseen
+//! E_i = clip(α_i · raw_i, 0, E_max)
+//! p_i = E_i / Σ_j E_j                its share
+//! ```
+//!
+//! Where Ê comes from is a [`Signal`]; the map takes numbers and asks no questions but that they be energies.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alpha::{Alpha, Scaling};
+use crate::component::Component;
+use crate::error::CoreError;
+use crate::words::words;
+
+/// How the energy Ê of a component is read off the activations `a` and the carried-back residuals `δ` of a
+/// batch. For a linear site, `a` is `[tokens, in]`, `δ` is `[tokens, out]`, the weight gradient is
+/// `dW = δᵀ a`, `[out, in]`; R are the rows (C the columns) that belong to the component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Signal {
+    /// `Ê_R = ‖Σ_t (Σ_{r∈R} z_r δ_{t,r}) a_t‖²`, z ∈ {±1}^out drawn once per site and step.
+    ///
+    /// An unbiased estimate of `‖dW_R‖²` without dW: E[z zᵀ] = I. Cost `O(T·(out + groups·in))` against
+    /// `O(T·out·in)` for dW. Source: Hutchinson's estimator (1990) applied to `dW dWᵀ`.
+    #[default]
+    Sketch,
+    /// `Ê_R = Σ_t ‖δ_{t,R}‖² ‖a_t‖²`; for columns `Σ_t ‖δ_t‖² ‖a_{t,C}‖²`.
+    ///
+    /// The energy that would remain if tokens' gradients were orthogonal: the diagonal of the Gram matrix of
+    /// per-token gradients. Cost `O(T·(in + out))`. Source: the norm trick of Goodfellow (2015), per token.
+    Gram,
+    /// `Ê_R = ‖dW_R‖²`. Free where dW is computed anyway, `O(T·out·in)` where it is not.
+    Exact,
+}
+
+words!(Signal, "signal", {
+    "sketch" => Signal::Sketch,
+    "gram" => Signal::Gram,
+    "exact" => Signal::Exact,
+});
+
+/// Settings of the error map.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorMapSettings {
+    /// β of the moving average, 0 ≤ β < 1.
+    pub beta: f64,
+    /// The scaling α.
+    pub alpha: Alpha,
+    /// E_max, 0 < E_max ≤ 1e100.
+    pub max: f64,
+}
+
+impl Default for ErrorMapSettings {
+    fn default() -> Self {
+        Self { beta: 0.9, alpha: Alpha::default(), max: 1e12 }
+    }
+}
+
+/// The map. Every list that goes in or out has one entry per component, in the order given to [`Self::new`].
+#[derive(Clone, Debug)]
+pub struct ErrorMap {
+    beta: f64,
+    max: f64,
+    scaling: Scaling,
+    names: Vec<String>,
+    averages: Vec<f64>,
+    observations: Vec<u64>,
+}
+
+impl ErrorMap {
+    /// A map in which nothing was seen yet.
+    ///
+    /// # Errors
+    /// A setting out of range, or a pattern of the α table that is no glob.
+    pub fn new(components: &[Component], settings: ErrorMapSettings) -> Result<Self, CoreError> {
+        let ErrorMapSettings { beta, alpha, max } = settings;
+        if !(0.0..1.0).contains(&beta) {
+            return Err(CoreError::OutOfRange { setting: "beta", found: beta, expected: "0 ≤ beta < 1" });
+        }
+        if !(max > 0.0 && max <= 1e100) {
+            let expected = "0 < maximum ≤ 1e100";
+            return Err(CoreError::OutOfRange { setting: "energy maximum", found: max, expected });
+        }
+        Ok(Self {
+            beta,
+            max,
+            scaling: Scaling::new(&alpha, components)?,
+            names: components.iter().map(|component| component.name.clone()).collect(),
+            averages: vec![0.0; components.len()],
+            observations: vec![0; components.len()],
+        })
+    }
+
+    /// Takes in one batch's energies; `None` for a component that was not seen.
+    ///
+    /// `squared_norms` are `‖θ_i‖²` now; it may be empty unless α is `relative`.
+    ///
+    /// # Errors
+    /// A list of the wrong length, or a value that is not finite or negative, with the component's name. The map
+    /// is then unchanged.
+    pub fn observe(&mut self, energy: &[Option<f64>], squared_norms: &[f64]) -> Result<(), CoreError> {
+        let expected = self.names.len();
+        if energy.len() != expected {
+            return Err(CoreError::Length { what: "energies", found: energy.len(), expected });
+        }
+        if squared_norms.len() != expected && (self.scaling.needs_norms() || !squared_norms.is_empty()) {
+            return Err(CoreError::Length { what: "squared norms", found: squared_norms.len(), expected });
+        }
+        self.check("energy", energy.iter().copied())?;
+        self.check("squared norm", squared_norms.iter().copied().map(Some))?;
+
+        for (i, seen) in energy.iter().enumerate() {
+            if let Some(energy) = seen {
+                self.averages[i] = self.beta * self.averages[i] + (1.0 - self.beta) * energy;
+                self.observations[i] += 1;
+            }
+        }
+        self.scaling.update_norms(squared_norms);
+        Ok(())
+    }
+
+    fn check(&self, what: &'static str, values: impl Iterator<Item = Option<f64>>) -> Result<(), CoreError> {
+        for (name, value) in self.names.iter().zip(values) {
+            if let Some(found) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                return Err(CoreError::NotAnEnergy { component: name.clone(), what, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// The bias-corrected averages, without α; 0 where nothing was seen.
+    pub fn raw(&self) -> Vec<f64> {
+        self.averages
+            .iter()
+            .zip(&self.observations)
+            .map(|(average, &n)| if n == 0 { 0.0 } else { average / (1.0 - self.beta.powf(n as f64)) })
+            .collect()
+    }
+
+    /// E: finite, in `[0, E_max]`.
+    pub fn energies(&self) -> Vec<f64> {
+        let scaled = self.raw().into_iter().enumerate().map(|(i, raw)| self.scaling.alpha(i) * raw);
+        scaled.map(|energy| energy.min(self.max)).collect()
+    }
+
+    /// p, with sum 1; uniform while all energies are 0.
+    pub fn shares(&self) -> Vec<f64> {
+        shares(&self.energies())
+    }
+
+    /// `1/Σ p_i²`: over how many components the error is spread, between 1 and their number.
+    pub fn effective_components(&self) -> f64 {
+        effective_components(&self.shares())
+    }
+
+    /// How often each component was seen.
+    pub fn observations(&self) -> &[u64] {
+        &self.observations
+    }
+}
+
+/// `p_i = E_i / Σ_j E_j`, with sum 1; uniform where all energies are 0.
+pub fn shares(energies: &[f64]) -> Vec<f64> {
+    let total: f64 = energies.iter().sum();
+    let uniform = 1.0 / energies.len() as f64;
+    energies.iter().map(|energy| if total > 0.0 { energy / total } else { uniform }).collect()
+}
+
+/// `1/Σ p_i²`; 0 for no components.
+pub fn effective_components(shares: &[f64]) -> f64 {
+    let concentration: f64 = shares.iter().map(|p| p * p).sum();
+    if concentration > 0.0 { 1.0 / concentration } else { 0.0 }
+}

@@ -1,0 +1,37 @@
+//! Loss spikes: a loss far above what the losses before it make likely.
+//!
+//! ```text
+//! z = (ℓ − μ) / σ > 6        μ, σ²: exponential moving mean and variance over about 50 steps
+//! ```
+
+const DECAY: f64 = 0.02;
+/// Losses seen before any is judged.
+const SETTLING: usize = 20;
+const THRESHOLD: f64 = 6.0;
+/// Least σ relative to μ: a loss that has become constant must not make rounding noise a spike.
+const LEAST_DEVIATION: f64 = 1e-3;
+
+/// Moving mean and variance of a loss.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpikeDetector {
+    seen: usize,
+    mean: f64,
+    variance: f64,
+}
+
+impl SpikeDetector {
+    /// Takes in a finite loss; its z-score if it is a spike.
+    pub(super) fn observe(&mut self, loss: f64) -> Option<f64> {
+        let distance = loss - self.mean;
+        let deviation = self.variance.sqrt().max(LEAST_DEVIATION * self.mean.abs()).max(f64::MIN_POSITIVE);
+        let z = distance / deviation;
+        let spike = (self.seen >= SETTLING && z > THRESHOLD).then_some(z);
+
+        // At first a plain mean, so that the first loss does not weigh on.
+        self.seen += 1;
+        let rate = DECAY.max(1.0 / self.seen as f64);
+        self.mean += rate * distance;
+        self.variance = (1.0 - rate) * (self.variance + rate * distance * distance);
+        spike
+    }
+}

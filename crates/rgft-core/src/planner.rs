@@ -1,0 +1,115 @@
+//! The planner: what to compute in the coming steps, so that the most is gained for the FLOPs that pacing allows.
+//!
+//! ```text
+//! max Σ_{i∈S} g_i   subject to   cost(cut) + Σ_{i∈S} c_i ≤ allowance,   depth_i ≥ cut for all i in S
+//! ```
+//!
+//! g_i is the decrease of the loss that updating component i promises, c_i the FLOPs of its dW and update,
+//! cost(cut) those of forward and dX with backward ending at `cut`. For each cut this is a knapsack, filled by
+//! density g/c; the best cut wins. A knapsack filled by density or with its single best item, whichever is
+//! better, gains at least half of the optimum (Dantzig 1957); with many small components it is nearly optimal.
+
+/// A component as the planner sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Decrease that updating it promises. Nothing is spent on a gain that is not above 0.
+    pub gain: f64,
+    /// FLOPs of its dW and update.
+    pub cost: u64,
+    /// The highest cut at which it can be updated.
+    pub depth: usize,
+}
+
+/// What the planner chose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// Depth at which backward ends.
+    pub cut: usize,
+    /// Indices of the active candidates, ascending.
+    pub active: Vec<usize>,
+    /// FLOPs of the cut and of the active candidates.
+    pub cost: u64,
+    /// Sum of the gains of the active candidates.
+    pub gain: f64,
+}
+
+/// Chooses a cut and the active candidates above it. Deterministic.
+///
+/// `cut_costs[d]` is cost(d), not increasing with d. The candidates in `forced` are always active; where even
+/// they cost more than `allowance`, they alone are chosen, with the highest cut that reaches them all. Between
+/// cuts of equal gain the highest is taken.
+pub fn choose(candidates: &[Candidate], cut_costs: &[u64], allowance: u64, forced: &[usize]) -> Choice {
+    let is_forced = |i: usize| forced.contains(&i);
+    let forced: Vec<usize> = (0..candidates.len()).filter(|&i| is_forced(i)).collect();
+    let forced_cost = cost_of(candidates, &forced);
+    let highest_cut =
+        forced.iter().map(|&i| candidates[i].depth).fold(cut_costs.len().saturating_sub(1), usize::min);
+
+    let mut by_density: Vec<usize> = (0..candidates.len())
+        .filter(|&i| candidates[i].gain > 0.0 && candidates[i].gain.is_finite() && !is_forced(i))
+        .collect();
+    // A stable sort: equal densities stay in the order of their indices.
+    by_density.sort_by(|&a, &b| density(&candidates[b]).total_cmp(&density(&candidates[a])));
+
+    let mut best: Option<Choice> = None;
+    for cut in (0..=highest_cut).rev() {
+        let base = cut_costs.get(cut).copied().unwrap_or(0).saturating_add(forced_cost);
+        let Some(room) = allowance.checked_sub(base) else { continue };
+        let reachable: Vec<usize> =
+            by_density.iter().copied().filter(|&i| candidates[i].depth >= cut).collect();
+        let choice = Choice::new(candidates, cut, base, &forced, &fill(candidates, &reachable, room));
+        if best.as_ref().is_none_or(|best| choice.gain > best.gain) {
+            best = Some(choice);
+        }
+    }
+    best.unwrap_or_else(|| {
+        let base = cut_costs.get(highest_cut).copied().unwrap_or(0).saturating_add(forced_cost);
+        Choice::new(candidates, highest_cut, base, &forced, &[])
+    })
+}
+
+/// Fills `room` in the order of density, or starting from the most valuable item that fits, whichever gains more.
+fn fill(candidates: &[Candidate], by_density: &[usize], room: u64) -> Vec<usize> {
+    let fill_after = |first: Option<usize>| {
+        let mut left = room - first.map_or(0, |i| candidates[i].cost);
+        let rest = by_density.iter().copied().filter(|&i| Some(i) != first);
+        let fitting = rest.filter(|&i| {
+            let fits = candidates[i].cost <= left;
+            left -= if fits { candidates[i].cost } else { 0 };
+            fits
+        });
+        first.into_iter().chain(fitting).collect::<Vec<usize>>()
+    };
+    let greedy = fill_after(None);
+    let single = by_density
+        .iter()
+        .copied()
+        .filter(|&i| candidates[i].cost <= room)
+        .max_by(|&a, &b| candidates[a].gain.total_cmp(&candidates[b].gain).then(b.cmp(&a)));
+    let from_single = fill_after(single);
+    if gain_of(candidates, &from_single) > gain_of(candidates, &greedy) { from_single } else { greedy }
+}
+
+impl Choice {
+    fn new(candidates: &[Candidate], cut: usize, base: u64, forced: &[usize], chosen: &[usize]) -> Self {
+        let mut active = [forced, chosen].concat();
+        active.sort_unstable();
+        let cost = base.saturating_add(cost_of(candidates, chosen));
+        let gain = gain_of(candidates, &active);
+        Self { cut, active, cost, gain }
+    }
+}
+
+/// Gain per FLOP; infinite where there is nothing to pay.
+fn density(candidate: &Candidate) -> f64 {
+    if candidate.cost == 0 { f64::INFINITY } else { candidate.gain / candidate.cost as f64 }
+}
+
+fn cost_of(candidates: &[Candidate], chosen: &[usize]) -> u64 {
+    chosen.iter().fold(0, |sum: u64, &i| sum.saturating_add(candidates[i].cost))
+}
+
+/// Sum of the gains; one that is no number counts as 0, so that a forced candidate cannot spoil the comparison.
+fn gain_of(candidates: &[Candidate], chosen: &[usize]) -> f64 {
+    chosen.iter().map(|&i| candidates[i].gain).filter(|gain| gain.is_finite()).sum()
+}
