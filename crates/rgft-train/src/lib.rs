@@ -1,1 +1,3 @@
 //! RGFT's training: recipe, loop, optimizers, methods, checkpoints
+
+pub mod recipe;

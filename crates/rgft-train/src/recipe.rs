@@ -1,0 +1,190 @@
+//! The recipe: every setting of a run, checked once, into a type that cannot be wrong.
+//!
+//! ```text
+//! recipe.toml  <  --set key=value  <  flags      (what is further right wins)
+//!        └────────────┴─────────────────┘
+//!                 RawRecipe  ── check() ──►  Recipe  ── to_toml() ──►  recipe.toml of the run
+//! ```
+//!
+//! The keys stand in one table ([`Recipe::keys`]), which the command line and the documentation are made from.
+//! No tensor, model or kernel may come in here.
+
+mod alpha;
+mod check;
+mod choices;
+mod error;
+mod keys;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use rgft_core::{Alpha, Granularity, LrRule, ScheduleKind, Signal};
+
+pub use alpha::RawAlpha;
+pub use choices::{Init, MethodName, OptimizerName, Pooling, Precision, Task, UnknownWord};
+pub use error::{Place, RecipeError};
+pub use keys::{Key, KeyType, RawRecipe, Texts};
+
+/// A run's settings, checked: each value is in the range that its key names, and they fit together.
+///
+/// Each field is the key of the same name ([`Recipe::keys`] says what it does); `None` stands for the default
+/// that its key describes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs)] // One field per key, documented there.
+pub struct Recipe {
+    pub model: PathBuf,
+    pub data: PathBuf,
+    pub test: Option<PathBuf>,
+    pub validation: Option<PathBuf>,
+    pub task: Task,
+    /// `None`: nothing is written.
+    pub out: Option<PathBuf>,
+    /// One name, or two for pairs.
+    pub text_columns: Vec<String>,
+    pub label_column: String,
+    pub label_separator: Option<String>,
+    pub max_length: usize,
+
+    pub method: MethodName,
+    pub budget: f64,
+    pub last_k: usize,
+    pub seed: u64,
+    pub init: Init,
+
+    pub epochs: f64,
+    pub batch_size: usize,
+    pub accumulation: usize,
+    pub learning_rate: f64,
+    /// As set; [`Recipe::head_learning_rate`] gives the number to use.
+    pub head_learning_rate: Option<f64>,
+    pub optimizer: OptimizerName,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub epsilon: f64,
+    pub momentum: f64,
+    pub schedule: ScheduleKind,
+    /// Part of the steps, 0 ≤ warmup < 1.
+    pub warmup: f64,
+    /// 0: off.
+    pub clip: f64,
+    /// `None`: what config.json says.
+    pub dropout: Option<f64>,
+    pub pooling: Pooling,
+    /// In steps; `None`: once per epoch.
+    pub validate_every: Option<usize>,
+    /// In validations; `None`: never stops early.
+    pub patience: Option<usize>,
+
+    pub precision: Precision,
+    /// 0: every core.
+    pub threads: usize,
+
+    pub granularity: Granularity,
+    /// 0: as many groups as there are heads.
+    pub neuron_group: usize,
+    pub signal: Signal,
+    pub alpha: Alpha,
+    pub beta: f64,
+
+    pub lr_rule: LrRule,
+    pub refresh: usize,
+    pub probe_interval: usize,
+    pub probe_examples: usize,
+    pub first_probe_batches: usize,
+    pub coverage_window: usize,
+}
+
+impl Recipe {
+    /// Every setting with its type, default and help, in the order of the documentation.
+    pub fn keys() -> &'static [Key] {
+        keys::KEYS
+    }
+
+    /// The task head's learning rate: a freshly initialised one learns at 1e-3 at least, unless set.
+    pub fn head_learning_rate(&self, fresh: bool) -> f64 {
+        let least = if fresh { 1e-3 } else { 0.0 };
+        self.head_learning_rate.unwrap_or(self.learning_rate.max(least))
+    }
+
+    /// The settings as written, every default filled in: `recipe.to_raw().check()` gives `recipe` back.
+    pub fn to_raw(&self) -> RawRecipe {
+        let (lr_rule_gamma, lr_rule_min, lr_rule_max) = match self.lr_rule {
+            LrRule::MeanOne { gamma, min, max } => (Some(gamma), Some(min), Some(max)),
+            _ => (None, None, None),
+        };
+        RawRecipe {
+            model: Some(self.model.clone()),
+            data: Some(self.data.clone()),
+            test: self.test.clone(),
+            validation: self.validation.clone(),
+            task: Some(self.task),
+            out: self.out.clone(),
+            text_column: Some(match self.text_columns.as_slice() {
+                [one] => Texts::One(one.clone()),
+                many => Texts::Many(many.to_vec()),
+            }),
+            label_column: Some(self.label_column.clone()),
+            label_separator: self.label_separator.clone(),
+            max_length: Some(self.max_length),
+            method: Some(self.method),
+            budget: Some(self.budget),
+            last_k: Some(self.last_k),
+            seed: Some(self.seed),
+            init: Some(self.init),
+            epochs: Some(self.epochs),
+            batch_size: Some(self.batch_size),
+            accumulation: Some(self.accumulation),
+            learning_rate: Some(self.learning_rate),
+            head_learning_rate: self.head_learning_rate,
+            optimizer: Some(self.optimizer),
+            weight_decay: Some(self.weight_decay),
+            beta1: Some(self.beta1),
+            beta2: Some(self.beta2),
+            epsilon: Some(self.epsilon),
+            momentum: Some(self.momentum),
+            schedule: Some(self.schedule.to_string()),
+            warmup: Some(self.warmup),
+            clip: Some(self.clip),
+            dropout: self.dropout,
+            pooling: Some(self.pooling),
+            validate_every: self.validate_every,
+            patience: self.patience,
+            precision: Some(self.precision),
+            threads: Some(self.threads),
+            granularity: Some(self.granularity.to_string()),
+            neuron_group: Some(self.neuron_group),
+            signal: Some(self.signal.to_string()),
+            alpha: Some(match &self.alpha {
+                Alpha::PerParameter => RawAlpha::Word("per-parameter".to_owned()),
+                Alpha::Relative => RawAlpha::Word("relative".to_owned()),
+                Alpha::Uniform => RawAlpha::Word("uniform".to_owned()),
+                Alpha::Table(table) => RawAlpha::Table(table.clone()),
+            }),
+            beta: Some(self.beta),
+            lr_rule: Some(self.lr_rule.to_string()),
+            lr_rule_gamma,
+            lr_rule_min,
+            lr_rule_max,
+            refresh: Some(self.refresh),
+            probe_interval: Some(self.probe_interval),
+            probe_examples: Some(self.probe_examples),
+            first_probe_batches: Some(self.first_probe_batches),
+            coverage_window: Some(self.coverage_window),
+        }
+    }
+
+    /// The text of a `recipe.toml` that holds every setting and runs again as it is.
+    pub fn to_toml(&self) -> String {
+        let values = self.to_raw().values();
+        let mut text =
+            String::from("# Every setting of this run. Run it again: rgft train --config recipe.toml\n");
+        for (key, value) in Self::keys().iter().filter_map(|key| Some((key.name, values.get(key.name)?))) {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+        text
+    }
+}

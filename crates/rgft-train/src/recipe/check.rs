@@ -1,0 +1,218 @@
+//! From settings as written to a recipe that cannot be wrong.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rgft_core::{Alpha, ErrorMap, ErrorMapSettings, LrRule};
+
+use super::alpha::RawAlpha;
+use super::error::{Place, RecipeError};
+use super::keys::{Key, RawRecipe};
+use super::{MethodName, Recipe, Task};
+
+impl RawRecipe {
+    /// Fills in the defaults and checks every setting, alone and with the others. Files are not looked at.
+    ///
+    /// # Errors
+    /// A required key that is absent, a value out of its range, or two values that do not go together.
+    pub fn check(self) -> Result<Recipe, RecipeError> {
+        let method = self.method.unwrap_or(MethodName::Rgft);
+        let task = required("task", self.task)?;
+        let text_columns: Vec<String> = self.text_column.map_or_else(|| vec!["text".to_owned()], Vec::from);
+        let label_column = self.label_column.unwrap_or_else(|| "label".to_owned());
+        let recipe = Recipe {
+            model: path("model", required("model", self.model)?)?,
+            data: path("data", required("data", self.data)?)?,
+            test: optional_path("test", self.test)?,
+            validation: optional_path("validation", self.validation)?,
+            task,
+            out: optional_path("out", self.out)?,
+            text_columns: columns(text_columns)?,
+            label_column,
+            label_separator: self.label_separator,
+            max_length: count("max-length", self.max_length, 128, 3)?,
+
+            method,
+            budget: budget(self.budget, method)?,
+            last_k: count("last-k", self.last_k, 1, 1)?,
+            seed: seed(self.seed)?,
+            init: self.init.unwrap_or(super::Init::Pretrained),
+
+            epochs: number("epochs", self.epochs, 3.0, above_zero)?,
+            batch_size: count("batch-size", self.batch_size, 32, 1)?,
+            accumulation: count("accumulation", self.accumulation, 1, 1)?,
+            learning_rate: number("learning-rate", self.learning_rate, 1e-4, above_zero)?,
+            head_learning_rate: optional("head-learning-rate", self.head_learning_rate, above_zero)?,
+            optimizer: self.optimizer.unwrap_or(super::OptimizerName::AdamW),
+            weight_decay: number("weight-decay", self.weight_decay, 0.01, from_zero)?,
+            beta1: number("beta1", self.beta1, 0.9, below_one)?,
+            beta2: number("beta2", self.beta2, 0.999, below_one)?,
+            epsilon: number("epsilon", self.epsilon, 1e-8, above_zero)?,
+            momentum: number("momentum", self.momentum, 0.9, below_one)?,
+            schedule: word("schedule", self.schedule, "linear")?,
+            warmup: number("warmup", self.warmup, 0.06, below_one)?,
+            clip: number("clip", self.clip, 1.0, from_zero)?,
+            dropout: optional("dropout", self.dropout, below_one)?,
+            pooling: self.pooling.unwrap_or(super::Pooling::Auto),
+            validate_every: self
+                .validate_every
+                .map(|n| count("validate-every", Some(n), n, 1))
+                .transpose()?,
+            patience: self.patience.map(|n| count("patience", Some(n), n, 1)).transpose()?,
+
+            precision: self.precision.unwrap_or(super::Precision::F32),
+            threads: self.threads.unwrap_or(0),
+
+            granularity: word("granularity", self.granularity, "group")?,
+            neuron_group: self.neuron_group.unwrap_or(0),
+            signal: word("signal", self.signal, "sketch")?,
+            alpha: alpha(self.alpha)?,
+            beta: number("beta", self.beta, 0.9, below_one)?,
+
+            lr_rule: lr_rule(self.lr_rule, self.lr_rule_gamma, self.lr_rule_min, self.lr_rule_max)?,
+            refresh: count("refresh", self.refresh, 10, 1)?,
+            probe_interval: count("probe-interval", self.probe_interval, 20, 1)?,
+            probe_examples: count("probe-examples", self.probe_examples, 8, 1)?,
+            first_probe_batches: count("first-probe-batches", self.first_probe_batches, 4, 1)?,
+            coverage_window: count("coverage-window", self.coverage_window, 20, 1)?,
+        };
+        together(recipe)
+    }
+}
+
+/// What only shows when settings are seen together.
+fn together(recipe: Recipe) -> Result<Recipe, RecipeError> {
+    if recipe.text_columns.contains(&recipe.label_column) || recipe.label_column.is_empty() {
+        return Err(wrong("label-column", &recipe.label_column));
+    }
+    match &recipe.label_separator {
+        Some(separator) if separator.is_empty() => return Err(wrong("label-separator", "\"\"")),
+        Some(separator) if recipe.task != Task::TextMultiLabel => {
+            return Err(RecipeError::Conflict {
+                key: "label-separator",
+                found: separator.clone(),
+                reason: format!("the task {} has one label per row", recipe.task),
+                hint: "leave it out, or set task to text-multi-label".to_owned(),
+            });
+        }
+        _ => {}
+    }
+    Ok(recipe)
+}
+
+fn above_zero(x: f64) -> bool {
+    x > 0.0
+}
+
+fn from_zero(x: f64) -> bool {
+    x >= 0.0
+}
+
+fn below_one(x: f64) -> bool {
+    (0.0..1.0).contains(&x)
+}
+
+/// The error for a value out of its key's range.
+fn wrong(key: &str, found: impl ToString) -> RecipeError {
+    let (key, expected) = Key::named(key).map_or(("", ""), |key| (key.name, key.expected));
+    RecipeError::Value { place: Place::flag(), key, found: found.to_string(), expected }
+}
+
+fn required<T>(key: &str, value: Option<T>) -> Result<T, RecipeError> {
+    value.ok_or_else(|| {
+        let (key, expected) = Key::named(key).map_or(("", ""), |key| (key.name, key.expected));
+        RecipeError::Missing { key, expected }
+    })
+}
+
+fn number(key: &str, value: Option<f64>, default: f64, fits: fn(f64) -> bool) -> Result<f64, RecipeError> {
+    let value = value.unwrap_or(default);
+    if value.is_finite() && fits(value) { Ok(value) } else { Err(wrong(key, value)) }
+}
+
+fn optional(key: &str, value: Option<f64>, fits: fn(f64) -> bool) -> Result<Option<f64>, RecipeError> {
+    value.map(|value| number(key, Some(value), value, fits)).transpose()
+}
+
+fn count(key: &str, value: Option<usize>, default: usize, least: usize) -> Result<usize, RecipeError> {
+    let value = value.unwrap_or(default);
+    // TOML's whole numbers end at i64's, and the recipe must be writable.
+    if value >= least && i64::try_from(value).is_ok() { Ok(value) } else { Err(wrong(key, value)) }
+}
+
+fn seed(value: Option<u64>) -> Result<u64, RecipeError> {
+    let value = value.unwrap_or(0);
+    i64::try_from(value).map(|_| value).map_err(|_| wrong("seed", value))
+}
+
+/// A word of a list that another crate owns.
+fn word<T: FromStr>(key: &str, value: Option<String>, default: &str) -> Result<T, RecipeError> {
+    let value = value.as_deref().unwrap_or(default);
+    value.parse().map_err(|_| wrong(key, value))
+}
+
+fn path(key: &str, value: PathBuf) -> Result<PathBuf, RecipeError> {
+    if value.as_os_str().is_empty() { Err(wrong(key, "\"\"")) } else { Ok(value) }
+}
+
+fn optional_path(key: &str, value: Option<PathBuf>) -> Result<Option<PathBuf>, RecipeError> {
+    value.map(|value| path(key, value)).transpose()
+}
+
+fn columns(names: Vec<String>) -> Result<Vec<String>, RecipeError> {
+    let distinct = names.len() < 2 || names[0] != names[1];
+    if (1..=2).contains(&names.len()) && distinct && names.iter().all(|name| !name.is_empty()) {
+        Ok(names)
+    } else {
+        Err(wrong("text-column", format!("{names:?}")))
+    }
+}
+
+/// A budget below 1 needs a method that paces itself.
+fn budget(value: Option<f64>, method: MethodName) -> Result<f64, RecipeError> {
+    let paced = method == MethodName::Rgft;
+    let budget = number("budget", value, if paced { 0.3 } else { 1.0 }, |x| x > 0.0 && x <= 1.0)?;
+    if paced || budget == 1.0 {
+        return Ok(budget);
+    }
+    Err(RecipeError::Conflict {
+        key: "budget",
+        found: budget.to_string(),
+        reason: format!("the method {method} spends what it spends, whatever the budget"),
+        hint: "set budget to 1, or method to rgft".to_owned(),
+    })
+}
+
+fn alpha(value: Option<RawAlpha>) -> Result<Alpha, RecipeError> {
+    match value {
+        None => Ok(Alpha::PerParameter),
+        Some(RawAlpha::Word(name)) => word("alpha", Some(name), ""),
+        Some(RawAlpha::Table(table)) => {
+            if let Some((glob, factor)) =
+                table.iter().find(|(_, factor)| !(factor.is_finite() && *factor >= 0.0))
+            {
+                return Err(wrong("alpha", format!("{{ {glob:?} = {factor} }}")));
+            }
+            // An error map of no components compiles the globs all the same.
+            let alpha = Alpha::Table(table);
+            let settings = ErrorMapSettings { alpha: alpha.clone(), ..ErrorMapSettings::default() };
+            ErrorMap::new(&[], settings)?;
+            Ok(alpha)
+        }
+    }
+}
+
+fn lr_rule(
+    name: Option<String>,
+    gamma: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+) -> Result<LrRule, RecipeError> {
+    let gamma = number("lr-rule-gamma", gamma, 1.0, |x| (0.0..=16.0).contains(&x))?;
+    let min = number("lr-rule-min", min, 0.1, |x| (0.0..=1.0).contains(&x))?;
+    let max = number("lr-rule-max", max, 10.0, |x| x >= 1.0)?;
+    Ok(match word("lr-rule", name, "uniform")? {
+        LrRule::MeanOne { .. } => LrRule::MeanOne { gamma, min, max },
+        other => other,
+    })
+}

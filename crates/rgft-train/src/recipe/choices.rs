@@ -1,0 +1,133 @@
+//! The settings that are one word of a list. A word is spelt the same in TOML, on the command line and in
+//! every output file.
+
+use rgft_data::TextTask;
+use serde::{Deserialize, Serialize};
+
+/// An enum whose variants are words: `name()`, `ALL`, `Display`, `FromStr` and serde agree on the spelling.
+macro_rules! words {
+    ($(#[$meta:meta])* $type:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $type {
+            $($(#[$doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $type {
+            /// Every choice, in the order of the documentation.
+            pub const ALL: &'static [$type] = &[$($type::$variant),+];
+
+            /// The word used in recipes and output files.
+            pub const fn name(self) -> &'static str {
+                match self { $($type::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                Self::ALL.iter().copied().find(|choice| choice.name() == word).ok_or_else(|| UnknownWord {
+                    found: word.to_owned(),
+                    expected: Self::ALL.iter().map(|choice| choice.name()).collect::<Vec<_>>().join(", "),
+                })
+            }
+        }
+    };
+}
+
+/// A word that is not on the list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}`: expected one of {expected}")]
+pub struct UnknownWord {
+    /// The word as written.
+    pub found: String,
+    /// The list, separated by commas.
+    pub expected: String,
+}
+
+words! {
+    /// What the model learns to do.
+    Task {
+        /// One label per text or pair of texts; cross-entropy.
+        TextClassification = "text-classification",
+        /// Any number of labels per text; binary cross-entropy.
+        TextMultiLabel = "text-multi-label",
+        /// One number per text or pair of texts; squared error.
+        TextRegression = "text-regression",
+    }
+}
+
+impl From<Task> for TextTask {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::TextClassification => TextTask::Classification,
+            Task::TextMultiLabel => TextTask::MultiLabel,
+            Task::TextRegression => TextTask::Regression,
+        }
+    }
+}
+
+words! {
+    /// Which parameters a run updates.
+    MethodName {
+        /// All of them, at every step.
+        Full = "full",
+        /// The task head alone.
+        Head = "head",
+        /// The task head and the last k layers.
+        LastK = "last-k",
+        /// The components that the data's errors come from, under a budget.
+        Rgft = "rgft",
+    }
+}
+
+words! {
+    /// How a gradient becomes a step.
+    OptimizerName {
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+        /// Stochastic gradient descent with momentum.
+        Sgd = "sgd",
+    }
+}
+
+words! {
+    /// The operands of matrix products. Accumulation and master weights are always f32.
+    Precision {
+        /// 32-bit operands.
+        F32 = "f32",
+        /// bfloat16 operands, rounded while they are packed.
+        Bf16 = "bf16",
+    }
+}
+
+words! {
+    /// How the hidden states of a text become one vector, `[seq, hidden]` to `[hidden]`.
+    Pooling {
+        /// The model's own pooler where its weights are there, else the mean.
+        Auto = "auto",
+        /// The mean over the tokens.
+        Mean = "mean",
+        /// The first token.
+        Cls = "cls",
+        /// The first token through the pre-trained dense layer and tanh.
+        Pooler = "pooler",
+    }
+}
+
+words! {
+    /// Where the weights come from.
+    Init {
+        /// The model folder.
+        Pretrained = "pretrained",
+        /// The seed: the model folder gives the shape alone.
+        Random = "random",
+    }
+}
