@@ -46,6 +46,8 @@ impl KeyType {
 pub struct Key {
     /// Its name in TOML, after `--set`, and as a flag.
     pub name: &'static str,
+    /// The heading that it stands under.
+    pub group: &'static str,
     /// How its value is written.
     pub kind: KeyType,
     /// What is used when it is not set; `required` and `none` are words, not values.
@@ -65,142 +67,155 @@ impl Key {
 
 /// Writes [`RawRecipe`] and [`KEYS`] from one list; a setting's doc comment is its help.
 macro_rules! recipe_keys {
-    ($($(#[doc = $help:literal])+ $name:literal $field:ident: $type:ty, $kind:ident, $default:literal, $expected:literal;)+) => {
+    ($($group:literal {
+        $($(#[doc = $help:literal])+ $name:literal $field:ident: $type:ty, $kind:ident, $default:literal, $expected:literal;)+
+    })+) => {
         /// Every setting of a run, in the order of the documentation.
-        pub(super) const KEYS: &[Key] = &[$(Key {
+        pub(super) const KEYS: &[Key] = &[$($(Key {
             name: $name,
+            group: $group,
             kind: KeyType::$kind,
             default: $default,
             expected: $expected,
             help: concat!($($help),+).trim_ascii(),
-        }),+];
+        },)+)+];
 
         /// Settings as written: any of them may be absent, and none is checked yet.
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct RawRecipe {
-            $($(#[doc = $help])+ #[serde(rename = $name, skip_serializing_if = "Option::is_none")] pub $field: Option<$type>,)+
+            $($(
+                $(#[doc = $help])+
+                #[serde(rename = $name, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )+)+
         }
 
         impl RawRecipe {
             /// Takes over every setting of `later`: what is written later wins.
             pub fn merge(&mut self, later: RawRecipe) {
-                $(if later.$field.is_some() { self.$field = later.$field; })+
+                $($(if later.$field.is_some() { self.$field = later.$field; })+)+
             }
         }
     };
 }
 
 recipe_keys! {
-    // --- what is trained on what ---------------------------------------------------------------------
-    /// Folder of the pre-trained model: config.json, model.safetensors, tokenizer.json
-    "model" model: PathBuf, Path, "required", "a folder";
-    /// Training data: a .csv, .tsv or .jsonl file, or a folder with train.csv (and dev.csv, test.csv)
-    "data" data: PathBuf, Path, "required", "a file or a folder";
-    /// Test data, read once, after training
-    "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";
-    /// Validation data, which chooses the checkpoint
-    "validation" validation: PathBuf, Path, "none: dev.*, validation.* or valid.* of the data folder, else the last 10 % of the training rows", "a file";
-    /// What the model learns to do
-    "task" task: Task, Word, "required", "text-classification, text-multi-label or text-regression";
-    /// Folder that receives the model and the run's records
-    "out" out: PathBuf, Path, "none", "a folder";
-    /// Column of the text; two columns, as an array, for pairs
-    "text-column" text_column: Texts, Texts, "text", "a column name, or an array of two";
-    /// Column of the label
-    "label-column" label_column: String, Text, "label", "a column name that is no text column";
-    /// What separates the labels of one cell (text-multi-label)
-    "label-separator" label_separator: String, Text, "none", "a text that is not empty";
-    /// Tokens after which a text is cut
-    "max-length" max_length: usize, Count, "128", "a whole number from 3";
+    "Data" {
+        /// Folder of the pre-trained model: config.json, model.safetensors, tokenizer.json
+        "model" model: PathBuf, Path, "required", "a folder";
+        /// Training data: a .csv, .tsv or .jsonl file, or a folder with train.csv (and dev.csv, test.csv)
+        "data" data: PathBuf, Path, "required", "a file or a folder";
+        /// Test data, read once, after training
+        "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";
+        /// Validation data, which chooses the checkpoint
+        "validation" validation: PathBuf, Path, "none: dev.*, validation.* or valid.* of the data folder, else the last 10 % of the training rows", "a file";
+        /// What the model learns to do
+        "task" task: Task, Word, "required", "text-classification, text-multi-label or text-regression";
+        /// Folder that receives the model and the run's records
+        "out" out: PathBuf, Path, "none", "a folder";
+        /// Column of the text; two columns, as an array, for pairs
+        "text-column" text_column: Texts, Texts, "text", "a column name, or an array of two";
+        /// Column of the label
+        "label-column" label_column: String, Text, "label", "a column name that is no text column";
+        /// What separates the labels of one cell (text-multi-label)
+        "label-separator" label_separator: String, Text, "none", "a text that is not empty";
+        /// Tokens after which a text is cut
+        "max-length" max_length: usize, Count, "128", "a whole number from 3";
+    }
 
-    // --- method ----------------------------------------------------------------------------------------
-    /// Which parameters are updated
-    "method" method: MethodName, Word, "rgft", "full, head, last-k or rgft";
-    /// Compute that the whole run may spend, as a part of what full fine-tuning spends
-    "budget" budget: f64, Number, "0.3 for rgft, 1 for every other method", "a number above 0, up to 1";
-    /// Layers that the method last-k updates
-    "last-k" last_k: usize, Count, "1", "a whole number from 1";
-    /// Seed of everything random; the same seed, machine and threads give the same bits
-    "seed" seed: u64, Count, "0", "a whole number from 0 to 9223372036854775807";
-    /// Where the weights come from
-    "init" init: Init, Word, "pretrained", "pretrained or random";
+    "Method" {
+        /// Which parameters are updated
+        "method" method: MethodName, Word, "rgft", "full, head, last-k or rgft";
+        /// Compute that the whole run may spend, as a part of what full fine-tuning spends
+        "budget" budget: f64, Number, "0.3 for rgft, 1 for every other method", "a number above 0, up to 1";
+        /// Layers that the method last-k updates
+        "last-k" last_k: usize, Count, "1", "a whole number from 1";
+        /// Seed of everything random; the same seed, machine and threads give the same bits
+        "seed" seed: u64, Count, "0", "a whole number from 0 to 9223372036854775807";
+        /// Where the weights come from
+        "init" init: Init, Word, "pretrained", "pretrained or random";
+    }
 
-    // --- optimisation ----------------------------------------------------------------------------------
-    /// Passes over the training data
-    "epochs" epochs: f64, Number, "3", "a number above 0";
-    /// Examples per forward and backward pass
-    "batch-size" batch_size: usize, Count, "32", "a whole number from 1";
-    /// Batches whose gradients are added up before one update
-    "accumulation" accumulation: usize, Count, "1", "a whole number from 1";
-    /// Highest learning rate
-    "learning-rate" learning_rate: f64, Number, "1e-4", "a number above 0";
-    /// Highest learning rate of the task head
-    "head-learning-rate" head_learning_rate: f64, Number, "none: for a fresh head 1e-3 or the learning rate, if that is higher; else the learning rate", "a number above 0";
-    /// The optimizer
-    "optimizer" optimizer: OptimizerName, Word, "adamw", "adamw or sgd";
-    /// Decoupled weight decay
-    "weight-decay" weight_decay: f64, Number, "0.01", "a number from 0";
-    /// AdamW's decay of the first moment
-    "beta1" beta1: f64, Number, "0.9", "a number from 0, below 1";
-    /// AdamW's decay of the second moment
-    "beta2" beta2: f64, Number, "0.999", "a number from 0, below 1";
-    /// AdamW's floor of the denominator
-    "epsilon" epsilon: f64, Number, "1e-8", "a number above 0";
-    /// SGD's momentum
-    "momentum" momentum: f64, Number, "0.9", "a number from 0, below 1";
-    /// How the learning rate falls after the warm-up
-    "schedule" schedule: String, Word, "linear", "linear, cosine or constant";
-    /// Part of the steps in which the learning rate rises
-    "warmup" warmup: f64, Number, "0.06", "a number from 0, below 1";
-    /// Gradient norm above which a step is scaled down; 0 never scales
-    "clip" clip: f64, Number, "1", "a number from 0";
-    /// Dropout rate in place of the model's own
-    "dropout" dropout: f64, Number, "none: what config.json says", "a number from 0, below 1";
-    /// How a text's hidden states become one vector
-    "pooling" pooling: Pooling, Word, "auto", "auto, mean, cls or pooler";
-    /// Steps between validations
-    "validate-every" validate_every: usize, Count, "none: once per epoch", "a whole number from 1";
-    /// Validations without improvement after which the run stops
-    "patience" patience: usize, Count, "none: never stops early", "a whole number from 1";
+    "Optimisation" {
+        /// Passes over the training data
+        "epochs" epochs: f64, Number, "3", "a number above 0";
+        /// Examples per forward and backward pass
+        "batch-size" batch_size: usize, Count, "32", "a whole number from 1";
+        /// Batches whose gradients are added up before one update
+        "accumulation" accumulation: usize, Count, "1", "a whole number from 1";
+        /// Highest learning rate
+        "learning-rate" learning_rate: f64, Number, "1e-4", "a number above 0";
+        /// Highest learning rate of the task head
+        "head-learning-rate" head_learning_rate: f64, Number, "none: for a fresh head 1e-3 or the learning rate, if that is higher; else the learning rate", "a number above 0";
+        /// The optimizer
+        "optimizer" optimizer: OptimizerName, Word, "adamw", "adamw or sgd";
+        /// Decoupled weight decay
+        "weight-decay" weight_decay: f64, Number, "0.01", "a number from 0";
+        /// AdamW's decay of the first moment
+        "beta1" beta1: f64, Number, "0.9", "a number from 0, below 1";
+        /// AdamW's decay of the second moment
+        "beta2" beta2: f64, Number, "0.999", "a number from 0, below 1";
+        /// AdamW's floor of the denominator
+        "epsilon" epsilon: f64, Number, "1e-8", "a number above 0";
+        /// SGD's momentum
+        "momentum" momentum: f64, Number, "0.9", "a number from 0, below 1";
+        /// How the learning rate falls after the warm-up
+        "schedule" schedule: String, Word, "linear", "linear, cosine or constant";
+        /// Part of the steps in which the learning rate rises
+        "warmup" warmup: f64, Number, "0.06", "a number from 0, below 1";
+        /// Gradient norm above which a step is scaled down; 0 never scales
+        "clip" clip: f64, Number, "1", "a number from 0";
+        /// Dropout rate in place of the model's own
+        "dropout" dropout: f64, Number, "none: what config.json says", "a number from 0, below 1";
+        /// How a text's hidden states become one vector
+        "pooling" pooling: Pooling, Word, "auto", "auto, mean, cls or pooler";
+        /// Steps between validations
+        "validate-every" validate_every: usize, Count, "none: once per epoch", "a whole number from 1";
+        /// Validations without improvement after which the run stops
+        "patience" patience: usize, Count, "none: never stops early", "a whole number from 1";
+    }
 
-    // --- the machine -----------------------------------------------------------------------------------
-    /// Operands of the matrix products; sums and weights stay f32
-    "precision" precision: Precision, Word, "f32", "f32 or bf16";
-    /// Threads; 0 takes every core
-    "threads" threads: usize, Count, "0", "a whole number from 0";
+    "Machine" {
+        /// Operands of the matrix products; sums and weights stay f32
+        "precision" precision: Precision, Word, "f32", "f32 or bf16";
+        /// Threads; 0 takes every core
+        "threads" threads: usize, Count, "0", "a whole number from 0";
+    }
 
-    // --- the error map -----------------------------------------------------------------------------------
-    /// How finely the model is divided into components
-    "granularity" granularity: String, Word, "group", "layer, module or group";
-    /// Neurons per feed-forward component; 0 makes as many groups as there are heads
-    "neuron-group" neuron_group: usize, Count, "0", "a whole number from 0";
-    /// Statistic that a component's energy is measured by
-    "signal" signal: String, Word, "sketch", "sketch, gram or exact";
-    /// What an energy is multiplied by: a word, or a table from component globs to numbers
-    "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
-    /// How much of the error map's average is kept at each observation
-    "beta" beta: f64, Number, "0.9", "a number from 0, below 1";
+    "Error map" {
+        /// How finely the model is divided into components
+        "granularity" granularity: String, Word, "group", "layer, module or group";
+        /// Neurons per feed-forward component; 0 makes as many groups as there are heads
+        "neuron-group" neuron_group: usize, Count, "0", "a whole number from 0";
+        /// Statistic that a component's energy is measured by
+        "signal" signal: String, Word, "sketch", "sketch, gram or exact";
+        /// What an energy is multiplied by: a word, or a table from component globs to numbers
+        "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
+        /// How much of the error map's average is kept at each observation
+        "beta" beta: f64, Number, "0.9", "a number from 0, below 1";
+    }
 
-    // --- the plan ----------------------------------------------------------------------------------------
-    /// How energies become learning rates
-    "lr-rule" lr_rule: String, Word, "uniform", "share, mean-one or uniform";
-    /// Power of the share (mean-one)
-    "lr-rule-gamma" lr_rule_gamma: f64, Number, "1", "a number from 0 to 16";
-    /// Lowest learning-rate weight (mean-one)
-    "lr-rule-min" lr_rule_min: f64, Number, "0.1", "a number from 0 to 1";
-    /// Highest learning-rate weight (mean-one)
-    "lr-rule-max" lr_rule_max: f64, Number, "10", "a number from 1";
-    /// Steps between plans
-    "refresh" refresh: usize, Count, "10", "a whole number from 1";
-    /// Steps between the first two probes; the distance adapts afterwards
-    "probe-interval" probe_interval: usize, Count, "20", "a whole number from 1";
-    /// Examples in a probe
-    "probe-examples" probe_examples: usize, Count, "8", "a whole number from 1";
-    /// Probes behind the first error map
-    "first-probe-batches" first_probe_batches: usize, Count, "4", "a whole number from 1";
-    /// Plans within which every component is updated or probed at least once
-    "coverage-window" coverage_window: usize, Count, "20", "a whole number from 1";
+    "Plan" {
+        /// How energies become learning rates
+        "lr-rule" lr_rule: String, Word, "uniform", "share, mean-one or uniform";
+        /// Power of the share (mean-one)
+        "lr-rule-gamma" lr_rule_gamma: f64, Number, "1", "a number from 0 to 16";
+        /// Lowest learning-rate weight (mean-one)
+        "lr-rule-min" lr_rule_min: f64, Number, "0.1", "a number from 0 to 1";
+        /// Highest learning-rate weight (mean-one)
+        "lr-rule-max" lr_rule_max: f64, Number, "10", "a number from 1";
+        /// Steps between plans
+        "refresh" refresh: usize, Count, "10", "a whole number from 1";
+        /// Steps between the first two probes; the distance adapts afterwards
+        "probe-interval" probe_interval: usize, Count, "20", "a whole number from 1";
+        /// Examples in a probe
+        "probe-examples" probe_examples: usize, Count, "8", "a whole number from 1";
+        /// Probes behind the first error map
+        "first-probe-batches" first_probe_batches: usize, Count, "4", "a whole number from 1";
+        /// Plans within which every component is updated or probed at least once
+        "coverage-window" coverage_window: usize, Count, "20", "a whole number from 1";
+    }
 }
 
 /// One text or several.
