@@ -114,3 +114,42 @@ pub struct Component {
     /// Freshly initialised (a new task head): always active, with weight 1.
     pub fresh: bool,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_parsed_printed_and_serialised_alike() {
+        for word in ["layer", "module", "group"] {
+            let granularity: Granularity = word.parse().unwrap();
+            assert_eq!(granularity.to_string(), word);
+            assert_eq!(serde_json::to_value(granularity).unwrap(), word);
+        }
+        for word in [
+            "embedding",
+            "attention-head",
+            "attention",
+            "neurons",
+            "feed-forward",
+            "norm",
+            "layer",
+            "task-head",
+        ] {
+            let kind: ComponentKind = word.parse().unwrap();
+            assert_eq!(kind.to_string(), word);
+            assert_eq!(serde_json::to_value(kind).unwrap(), word);
+        }
+        let error = "head".parse::<Granularity>().unwrap_err();
+        assert_eq!(error.to_string(), "granularity: found `head`, expected one of layer, module, group");
+    }
+
+    #[test]
+    fn a_slice_selects_along_its_axis() {
+        let columns = Slice { parameter: 3, axis: Axis::Cols, range: 2..5 };
+        assert_eq!(Slices::from(&columns).elements(10, 8), 30);
+        let rows = Slice { axis: Axis::Rows, ..columns };
+        assert_eq!(Slices::from(&rows).elements(10, 8), 24);
+    }
+}

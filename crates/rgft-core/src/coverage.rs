@@ -40,3 +40,35 @@ impl Coverage {
         &self.missed
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_due_before_its_window_closes() {
+        let mut coverage = Coverage::new(3);
+        assert_eq!(coverage.due(2), [] as [usize; 0]);
+        assert_eq!(coverage.due(1), [0, 1, 2]);
+        coverage.record(&[0, 1]);
+        assert_eq!(coverage.due(2), [2]);
+        coverage.record(&[1]);
+        assert_eq!(coverage.missed(), [1, 0, 2]);
+        assert_eq!(coverage.due(2), [0, 2]);
+        assert_eq!(coverage.due(3), [2]);
+        coverage.record(&[2]);
+        assert_eq!(coverage.longest(), 2);
+    }
+
+    #[test]
+    fn bringing_in_what_is_due_keeps_the_window() {
+        let window = 4;
+        let mut coverage = Coverage::new(5);
+        for _ in 0..50 {
+            let due = coverage.due(window);
+            coverage.record(&due);
+        }
+        assert_eq!(coverage.longest(), window - 1);
+    }
+}

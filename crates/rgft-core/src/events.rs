@@ -187,3 +187,79 @@ pub(crate) fn nulls_as_nan<'de, D: serde::Deserializer<'de>>(
     let metrics = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
     Ok(metrics.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_tagged_line() {
+        let note = Event::Note { level: Level::Warning, message: "cache off".to_owned() };
+        assert_eq!(
+            serde_json::to_string(&note).unwrap(),
+            r#"{"event":"note","level":"warning","message":"cache off"}"#
+        );
+        let plan = Event::Plan {
+            step: 3,
+            cut: 1,
+            active: vec![0, 2],
+            weights: vec![1.0, 0.0, 0.5],
+            step_flops_ratio: 0.25,
+            allowance: 0.3,
+        };
+        let line = serde_json::to_string(&plan).unwrap();
+        assert!(line.starts_with(r#"{"event":"plan","step":3,"cut":1,"active":[0,2]"#), "{line}");
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Event>(&line).unwrap()).unwrap(), line);
+    }
+
+    #[test]
+    fn a_diverged_loss_survives_json() {
+        let step = Event::Step {
+            step: 1,
+            epoch: 0.1,
+            loss: f64::NAN,
+            learning_rate: 1e-4,
+            gradient_norm: f64::INFINITY,
+            examples: 32,
+            tokens: 900,
+            flops: 1 << 60,
+            seconds: 0.5,
+        };
+        let line = serde_json::to_string(&step).unwrap();
+        let Event::Step { loss, gradient_norm, flops, .. } = serde_json::from_str(&line).unwrap() else {
+            panic!("not a step: {line}")
+        };
+        assert!(loss.is_nan() && gradient_norm.is_nan());
+        assert_eq!(flops, 1 << 60);
+    }
+
+    #[test]
+    fn the_last_event_holds_run_json() {
+        let summary = RunSummary {
+            method: "rgft".to_owned(),
+            model: "minilm".to_owned(),
+            data: "banking77".to_owned(),
+            task: "text-classification".to_owned(),
+            budget: 0.3,
+            seed: 0,
+            metrics: Metrics::default(),
+            flops: Flops::default(),
+            seconds: Seconds::default(),
+            memory: Memory::default(),
+            convergence: Convergence::default(),
+            steps: 10,
+            epochs: 1.0,
+            threads: 2,
+            precision: "f32".to_owned(),
+            version: "0.1.0".to_owned(),
+        };
+        let run_json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(run_json["flops"]["full_equivalent"], 0);
+        let event = Event::Finished { summary: Box::new(summary) };
+        let line = serde_json::to_value(&event).unwrap();
+        assert_eq!(line["event"], "finished");
+        assert_eq!(line["summary"], run_json);
+        assert!(matches!(serde_json::from_value(line).unwrap(), Event::Finished { .. }));
+    }
+}

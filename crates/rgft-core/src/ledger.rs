@@ -103,3 +103,39 @@ impl Serialize for Ledger {
         map.end()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_its_accounts_and_keeps_evaluation_apart() {
+        let mut ledger = Ledger::new();
+        for (i, account) in Account::ALL.into_iter().enumerate() {
+            ledger.add(account, 10u64.pow(i as u32));
+        }
+        ledger.add(Account::Dw, 200);
+        ledger.add_evaluation(5_000_000_000);
+        assert_eq!(ledger.get(Account::Dw), 300);
+        assert_eq!(ledger.total(), 1_111_311);
+        assert_eq!(ledger.evaluation(), 5_000_000_000);
+        assert_eq!(
+            serde_json::to_string(&ledger).unwrap(),
+            r#"{"total":1111311,"forward":1,"dx":10,"dw":300,"update":1000,"probe":10000,"cache":100000,"tracking":1000000}"#
+        );
+    }
+
+    /// A linear map [4 → 3] on 5 tokens: forward, dX and dW are one product each, AdamW updates 12 weights.
+    #[test]
+    fn a_step_counted_by_hand() {
+        let (tokens, inputs, outputs) = (5, 4, 3);
+        let product = 2 * tokens * inputs * outputs;
+        let mut ledger = Ledger::new();
+        ledger.add(Account::Forward, product);
+        ledger.add(Account::Dx, product);
+        ledger.add(Account::Dw, product);
+        ledger.add(Account::Update, ADAMW_FLOPS * inputs * outputs);
+        assert_eq!(ledger.total(), 3 * 120 + 144);
+    }
+}

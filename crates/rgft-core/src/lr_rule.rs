@@ -138,3 +138,103 @@ fn mean_one(p: &[f64], gamma: f64, min: f64, max: f64) -> Vec<f64> {
     };
     clipped(s).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn share_by_hand() {
+        let found = weights(
+            LrRule::Share,
+            &[1.0, 8.0, 3.0, 100.0, 7.0],
+            &[true, false, true, true, false],
+            &[false, false, false, true, true],
+        );
+        assert_eq!(found, [0.25, 0.0, 0.75, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn mean_one_by_hand() {
+        let all = [true; 4];
+        let none = [false; 4];
+        let rule = |min, max| LrRule::MeanOne { gamma: 1.0, min, max };
+        let near = |found: Vec<f64>, expected: [f64; 4]| {
+            assert!(
+                found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+                "{found:?}"
+            );
+        };
+        near(weights(rule(0.0, 10.0), &[1.0, 2.0, 3.0, 2.0], &all, &none), [0.5, 1.0, 1.5, 1.0]);
+        // 0.2 is lifted to 0.5, which leaves 3.5 for three equal ones.
+        let third = 3.5 / 3.0;
+        near(weights(rule(0.5, 10.0), &[0.2, 2.0, 2.0, 2.0], &all, &none), [0.5, third, third, third]);
+        // Only one has energy: at most 2 + 3 · 0.1, the clip does not permit a mean of 1.
+        assert_eq!(weights(rule(0.1, 2.0), &[5.0, 0.0, 0.0, 0.0], &all, &none), [2.0, 0.1, 0.1, 0.1]);
+    }
+
+    #[test]
+    fn without_energy_all_are_alike() {
+        let active = [true, true, false];
+        let fresh = [false; 3];
+        assert_eq!(weights(LrRule::Share, &[0.0; 3], &active, &fresh), [0.5, 0.5, 0.0]);
+        assert_eq!(weights(LrRule::MEAN_ONE, &[0.0; 3], &active, &fresh), [1.0, 1.0, 0.0]);
+        assert_eq!(weights(LrRule::Uniform, &[0.0; 3], &active, &fresh), [1.0, 1.0, 0.0]);
+        assert_eq!(weights(LrRule::MEAN_ONE, &[4.0], &[true], &[true]), [1.0]);
+    }
+
+    #[test]
+    fn settings_are_checked() {
+        assert!(LrRule::MEAN_ONE.check().is_ok());
+        let error = LrRule::MeanOne { gamma: 1.0, min: 2.0, max: 10.0 }.check().unwrap_err();
+        assert_eq!(error.to_string(), "lr-rule-min: found 2, expected 0 ≤ min ≤ 1");
+        assert!(LrRule::MeanOne { gamma: f64::NAN, min: 0.1, max: 10.0 }.check().is_err());
+        for (word, rule) in NAMES {
+            assert_eq!((word.parse::<LrRule>().unwrap(), rule.to_string().as_str()), (rule, word));
+        }
+    }
+
+    prop_compose! {
+        fn components()(list in proptest::collection::vec(
+            (prop_oneof![Just(0.0), 1e-9..1e9f64], any::<bool>(), proptest::bool::weighted(0.1)), 1..40,
+        )) -> (Vec<f64>, Vec<bool>, Vec<bool>) {
+            let energies = list.iter().map(|c| c.0).collect();
+            (energies, list.iter().map(|c| c.1).collect(), list.iter().map(|c| c.2).collect())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn weights_keep_their_promises(
+            (energies, active, fresh) in components(),
+            gamma in 0.0..3.0f64,
+            min in 0.0..=1.0f64,
+            max in 1.0..20.0f64,
+        ) {
+            let ruled: Vec<usize> = (0..energies.len()).filter(|&i| active[i] && !fresh[i]).collect();
+            let n = ruled.len() as f64;
+            for rule in [LrRule::Share, LrRule::MeanOne { gamma, min, max }, LrRule::Uniform] {
+                let w = weights(rule, &energies, &active, &fresh);
+                let (low, high) = rule.bounds();
+                for i in 0..w.len() {
+                    match (active[i], fresh[i]) {
+                        (false, _) => prop_assert_eq!(w[i], 0.0),
+                        (true, true) => prop_assert_eq!(w[i], 1.0),
+                        (true, false) => prop_assert!((low..=high).contains(&w[i]), "{rule} {w:?}"),
+                    }
+                }
+                // More error never learns more slowly.
+                for (&i, &j) in ruled.iter().zip(ruled.iter().skip(1)) {
+                    prop_assert!((energies[i] - energies[j]) * (w[i] - w[j]) >= 0.0);
+                }
+                let sum: f64 = ruled.iter().map(|&i| w[i]).sum();
+                let expected = if rule == LrRule::Share { n.min(1.0) } else { n };
+                // Short of the mean only where every one that has energy is at the upper clip.
+                let clipped = ruled.iter().all(|&i| w[i] >= high * (1.0 - 1e-9) || energies[i] == 0.0);
+                prop_assert!((sum - expected).abs() < 1e-9 * n.max(1.0) || (sum < n && clipped), "{rule} {w:?}");
+            }
+        }
+    }
+}

@@ -37,3 +37,44 @@ impl Pacer {
         spent.saturating_add(next_cost) <= self.budget
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn allowance_by_hand() {
+        let pacer = Pacer::new(300);
+        assert_eq!(pacer.allowance(0, 0, 1000), 0.3);
+        assert_eq!(pacer.allowance(100, 50, 600), 0.25);
+        assert_eq!(pacer.allowance(100, 0, 100), 1.0);
+        assert_eq!(pacer.allowance(290, 20, 100), 0.0);
+        assert_eq!(pacer.allowance(300, 0, 0), 1.0);
+        assert!(pacer.affords(290, 10) && !pacer.affords(290, 11) && !pacer.affords(1, u64::MAX));
+    }
+
+    proptest! {
+        /// Whatever share of its allowance each step uses, the sum keeps the budget; using all of it meets it.
+        #[test]
+        fn the_sum_of_steps_meets_the_budget(
+            usage in proptest::collection::vec(0.0..=1.0f64, 50),
+            ratio in 0.05..1.0f64,
+            thrifty_steps in 0usize..20,
+        ) {
+            let (full_step, steps) = (1_000_000u64, usage.len());
+            let pacer = Pacer::new((ratio * (full_step * steps as u64) as f64) as u64);
+            let mut spent = 0;
+            let mut saturated = false;
+            for (k, usage) in usage.iter().enumerate() {
+                let allowance = pacer.allowance(spent, 0, full_step * (steps - k) as u64);
+                let usage = if k < thrifty_steps { *usage } else { 1.0 };
+                saturated |= allowance >= 1.0;
+                spent += (usage * allowance * full_step as f64) as u64;
+            }
+            prop_assert!(spent <= pacer.budget());
+            prop_assert!(saturated || pacer.budget() - spent <= steps as u64);
+        }
+    }
+}

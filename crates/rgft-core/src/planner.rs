@@ -113,3 +113,124 @@ fn cost_of(candidates: &[Candidate], chosen: &[usize]) -> u64 {
 fn gain_of(candidates: &[Candidate], chosen: &[usize]) -> f64 {
     chosen.iter().map(|&i| candidates[i].gain).filter(|gain| gain.is_finite()).sum()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn candidate(gain: f64, cost: u64, depth: usize) -> Candidate {
+        Candidate { gain, cost, depth }
+    }
+
+    /// The best gain over every cut and every subset; `None` where not even `forced` fits.
+    fn exhaustive(
+        candidates: &[Candidate],
+        cut_costs: &[u64],
+        allowance: u64,
+        forced: &[usize],
+    ) -> Option<f64> {
+        let subsets = 0u32..1 << candidates.len();
+        let members = |set: u32| (0..candidates.len()).filter(move |i| set >> i & 1 == 1);
+        let feasible = |cut: usize, set: u32| {
+            let cost: u64 = cut_costs[cut] + members(set).map(|i| candidates[i].cost).sum::<u64>();
+            cost <= allowance
+                && members(set).all(|i| candidates[i].depth >= cut)
+                && forced.iter().all(|i| set >> i & 1 == 1)
+        };
+        (0..cut_costs.len())
+            .flat_map(|cut| subsets.clone().filter(move |&set| feasible(cut, set)))
+            .map(|set| members(set).map(|i| candidates[i].gain).sum())
+            .max_by(f64::total_cmp)
+    }
+
+    #[derive(Clone, Debug)]
+    struct Problem {
+        candidates: Vec<Candidate>,
+        cut_costs: Vec<u64>,
+        allowance: u64,
+        forced: Vec<usize>,
+    }
+
+    fn problem(costs: impl Strategy<Value = u64> + Clone) -> impl Strategy<Value = Problem> {
+        let cuts = proptest::collection::vec(0u64..20, 1..4);
+        cuts.prop_flat_map(move |mut cut_costs| {
+            cut_costs.sort_unstable_by(|a, b| b.cmp(a));
+            let candidate = (0u32..50, costs.clone(), 0..cut_costs.len())
+                .prop_map(|(gain, cost, depth)| candidate(f64::from(gain), cost, depth));
+            let forced = proptest::collection::vec(0usize..8, 0..2);
+            (proptest::collection::vec(candidate, 1..8), 0u64..80, forced, Just(cut_costs)).prop_map(
+                |(candidates, allowance, mut forced, cut_costs)| {
+                    forced.retain(|&i| i < candidates.len());
+                    Problem { candidates, cut_costs, allowance, forced }
+                },
+            )
+        })
+    }
+
+    fn check_choice(problem: &Problem, share_of_optimum: f64) -> Result<(), TestCaseError> {
+        let Problem { candidates, cut_costs, allowance, forced } = problem;
+        let choice = choose(candidates, cut_costs, *allowance, forced);
+        let cost = cut_costs[choice.cut] + choice.active.iter().map(|&i| candidates[i].cost).sum::<u64>();
+        prop_assert_eq!(choice.cost, cost);
+        prop_assert!(choice.active.is_sorted_by(|a, b| a < b));
+        prop_assert!(choice.active.iter().all(|&i| candidates[i].depth >= choice.cut));
+        prop_assert!(forced.iter().all(|i| choice.active.contains(i)));
+        match exhaustive(candidates, cut_costs, *allowance, forced) {
+            Some(optimum) => {
+                prop_assert!(choice.cost <= *allowance);
+                prop_assert!(choice.gain >= share_of_optimum * optimum, "{choice:?} of {optimum}");
+            }
+            None => prop_assert!(choice.active.iter().all(|i| forced.contains(i))),
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn gains_at_least_half_of_the_optimum(problem in problem(0u64..30)) {
+            // The guarantee is on what is chosen freely, so on the whole too.
+            check_choice(&problem, 0.5)?;
+        }
+
+        #[test]
+        fn is_optimal_where_costs_are_equal(problem in problem(Just(7u64))) {
+            check_choice(&problem, 1.0)?;
+        }
+    }
+
+    #[test]
+    fn a_single_large_gain_beats_a_denser_small_one() {
+        let candidates = [candidate(2.0, 1, 0), candidate(10.0, 10, 0)];
+        assert_eq!(choose(&candidates, &[0], 10, &[]).active, [1]);
+    }
+
+    #[test]
+    fn a_deeper_cut_must_pay_for_itself() {
+        let candidates = [candidate(6.0, 10, 0), candidate(5.0, 10, 2)];
+        let cut_costs = [30, 20, 10];
+        let choose_with = |allowance| choose(&candidates, &cut_costs, allowance, &[]);
+        assert_eq!(choose_with(30), Choice { cut: 2, active: vec![1], cost: 20, gain: 5.0 });
+        assert_eq!(choose_with(40), Choice { cut: 0, active: vec![0], cost: 40, gain: 6.0 });
+        assert_eq!(choose_with(50), Choice { cut: 0, active: vec![0, 1], cost: 50, gain: 11.0 });
+    }
+
+    #[test]
+    fn nothing_is_spent_on_no_gain() {
+        let candidates = [candidate(0.0, 1, 0), candidate(f64::NAN, 1, 0), candidate(3.0, 1, 1)];
+        let choice = choose(&candidates, &[5, 2], 100, &[]);
+        assert_eq!(choice, Choice { cut: 1, active: vec![2], cost: 3, gain: 3.0 });
+    }
+
+    #[test]
+    fn forced_candidates_come_even_over_budget() {
+        let candidates = [candidate(9.0, 1, 0), candidate(0.0, 50, 1)];
+        let choice = choose(&candidates, &[20, 10, 0], 5, &[1]);
+        assert_eq!(choice, Choice { cut: 1, active: vec![1], cost: 60, gain: 0.0 });
+        assert_eq!(
+            choose(&candidates, &[20, 10], 5, &[]),
+            Choice { cut: 1, active: vec![], cost: 10, gain: 0.0 }
+        );
+    }
+}

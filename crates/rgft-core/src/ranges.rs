@@ -168,3 +168,85 @@ impl Slices {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const N: usize = 24;
+
+    type Bits = [bool; N];
+
+    /// A few ranges, some empty or the wrong way round, with the naive set they stand for.
+    fn ranges_and_bits() -> impl Strategy<Value = (Ranges, Bits)> {
+        proptest::collection::vec((0..=N, 0..=N), 0..8).prop_map(|pairs| {
+            let mut bits = [false; N];
+            let mut ranges = Ranges::new();
+            for (start, end) in pairs {
+                (start..end).for_each(|i| bits[i] = true);
+                ranges.insert(start..end);
+            }
+            (ranges, bits)
+        })
+    }
+
+    fn bits(ranges: &Ranges) -> Bits {
+        let mut bits = [false; N];
+        ranges.iter().flatten().for_each(|i| bits[i] = true);
+        bits
+    }
+
+    fn is_canonical(ranges: &Ranges) -> bool {
+        let runs: Vec<_> = ranges.iter().collect();
+        runs.iter().all(|run| run.start < run.end) && runs.windows(2).all(|pair| pair[0].end < pair[1].start)
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_bit_set((a, naive) in ranges_and_bits(), start in 0..=N, end in 0..=N) {
+            prop_assert!(is_canonical(&a));
+            prop_assert_eq!(bits(&a), naive);
+            prop_assert_eq!(a.len(), naive.iter().filter(|bit| **bit).count());
+            prop_assert_eq!(a.is_empty(), naive.iter().all(|bit| !bit));
+            prop_assert_eq!(a.runs(), (0..N).filter(|&i| naive[i] && (i == 0 || !naive[i - 1])).count());
+            prop_assert!((0..N).all(|i| a.contains(i) == naive[i]));
+            prop_assert_eq!(a.covers(start..end), (start..end).all(|i| naive[i]));
+            prop_assert_eq!(a.iter().rev().collect::<Ranges>(), a);
+        }
+
+        #[test]
+        fn union_and_intersection_agree_with_bits((a, x) in ranges_and_bits(), (b, y) in ranges_and_bits()) {
+            let (union, common) = (a.union(&b), a.intersect(&b));
+            prop_assert!(is_canonical(&union) && is_canonical(&common));
+            prop_assert_eq!(bits(&union), std::array::from_fn(|i| x[i] || y[i]));
+            prop_assert_eq!(bits(&common), std::array::from_fn(|i| x[i] && y[i]));
+        }
+
+        #[test]
+        fn the_elements_of_a_union_are_counted_once((a, x) in ranges_and_bits(), (b, y) in ranges_and_bits()) {
+            let union = Slices::Rows(a).union(&Slices::Rows(b), N, 3).unwrap();
+            prop_assert_eq!(union.elements(N, 3), 3 * (0..N).filter(|&i| x[i] || y[i]).count());
+            prop_assert_eq!(union == Slices::All, (0..N).all(|i| x[i] || y[i]));
+            prop_assert_eq!(union.is_none(), union == Slices::None);
+        }
+    }
+
+    #[test]
+    fn neighbours_become_one_run() {
+        let ranges: Ranges = [4..6, 0..2, 2..4, 8..9].into_iter().collect();
+        assert_eq!(ranges.iter().collect::<Vec<_>>(), [0..6, 8..9]);
+    }
+
+    #[test]
+    fn rows_and_columns_mix_only_where_one_is_everything() {
+        let some = || Ranges::single(0..2);
+        let mixed = Slices::Rows(some()).union(&Slices::Cols(some()), 4, 4);
+        assert!(matches!(mixed, Err(CoreError::MixedSlices { rows: 4, cols: 4 })));
+        assert_eq!(Slices::Rows(some()).union(&Slices::Cols(some()), 2, 4).unwrap(), Slices::All);
+        assert_eq!(Slices::All.union(&Slices::Cols(some()), 4, 4).unwrap(), Slices::All);
+        let nothing = Slices::Rows(Ranges::new());
+        assert_eq!(nothing.union(&Slices::Cols(some()), 4, 4).unwrap(), Slices::Cols(some()));
+    }
+}

@@ -33,3 +33,39 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     }
     ranks
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ties_share_their_mean_rank() {
+        assert_eq!(ranks(&[5.0, 1.0, 5.0, 7.0]), [2.5, 1.0, 2.5, 4.0]);
+        // By hand: deviations (0, −1.5, 0, 1.5) and (−1.5, −0.5, 0.5, 1.5): 3 / √(4.5 · 5).
+        let found = rank_correlation(&[5.0, 1.0, 5.0, 7.0], &[1.0, 2.0, 3.0, 4.0]);
+        assert!((found - 3.0 / 22.5f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn order_is_all_that_counts() {
+        let a = [0.1, 7.0, 2.0, 1e9];
+        assert_eq!(rank_correlation(&a, &a.map(f64::ln)), 1.0);
+        assert_eq!(rank_correlation(&a, &a.map(|x| -x)), -1.0);
+        assert_eq!(rank_correlation(&a, &[3.0; 4]), 0.0);
+        assert_eq!(rank_correlation(&[1.0; 4], &[3.0; 4]), 1.0);
+        assert_eq!(rank_correlation(&[], &[]), 1.0);
+    }
+
+    proptest! {
+        /// Without ties: ρ = 1 − 6 Σ d² / (n (n² − 1)).
+        #[test]
+        fn agrees_with_the_textbook_formula(b in Just((0..9).collect::<Vec<i32>>()).prop_shuffle()) {
+            let a: Vec<f64> = (0..9).map(f64::from).collect();
+            let b: Vec<f64> = b.into_iter().map(f64::from).collect();
+            let d: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
+            prop_assert!((rank_correlation(&a, &b) - (1.0 - 6.0 * d / (9.0 * 80.0))).abs() < 1e-12);
+        }
+    }
+}

@@ -59,3 +59,47 @@ impl Schedule {
         warmup.min(decay)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    fn factors(kind: ScheduleKind, warmup_steps: f64, total_steps: usize) -> Vec<f64> {
+        let schedule = Schedule { kind, warmup_steps, total_steps };
+        (0..=total_steps).map(|step| schedule.factor(step)).collect()
+    }
+
+    #[test]
+    fn linear_by_hand() {
+        let found = factors(ScheduleKind::Linear, 1.0, 5);
+        assert_eq!(found, [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]);
+    }
+
+    #[test]
+    fn cosine_by_hand() {
+        let found = factors(ScheduleKind::Cosine, 0.0, 4);
+        let half = std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+        for (found, expected) in found.into_iter().zip([1.0, 0.5 + half, 0.5, 0.5 - half, 0.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn constant_keeps_its_warm_up() {
+        assert_eq!(factors(ScheduleKind::Constant, 3.0, 5), [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn no_step_of_a_run_is_without_effect() {
+        for kind in [ScheduleKind::Linear, ScheduleKind::Cosine, ScheduleKind::Constant] {
+            for (warmup, total) in [(0.0, 1), (0.06, 1), (3.0, 3), (9.0, 3), (0.6, 10)] {
+                let schedule = Schedule { kind, warmup_steps: warmup, total_steps: total };
+                for step in 0..total {
+                    let factor = schedule.factor(step);
+                    assert!(factor > 0.0 && factor <= 1.0, "{kind} {warmup} {total} {step}: {factor}");
+                }
+            }
+        }
+    }
+}

@@ -151,3 +151,38 @@ impl Convergence {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn convergence_is_read_off_the_curve() {
+        let curve = [(10, 0.5), (20, f64::NAN), (30, 0.94), (40, 0.96), (50, 0.99), (60, 1.0), (70, 0.2)];
+        let convergence = Convergence::of("accuracy", &curve, true);
+        assert_eq!(convergence.flops_to_95, Some(40));
+        assert_eq!(convergence.flops_to_98, Some(50));
+        assert_eq!(convergence.flops_to_100, Some(60));
+
+        let loss = [(10, 3.0), (20, 2.08), (30, 2.03), (40, 2.0)];
+        let convergence = Convergence::of("mse", &loss, false);
+        assert_eq!(convergence.flops_to_95, Some(20));
+        assert_eq!(convergence.flops_to_98, Some(30));
+        assert_eq!(convergence.flops_to_100, Some(40));
+
+        assert_eq!(Convergence::of("mse", &[(1, f64::NAN)], false).flops_to_95, None);
+    }
+
+    #[test]
+    fn flops_are_the_ledger_beside_full_fine_tuning() {
+        let mut ledger = Ledger::new();
+        ledger.add(Account::Forward, 20);
+        ledger.add(Account::Probe, 5);
+        ledger.add_evaluation(7);
+        let flops = Flops::new(&ledger, 100);
+        assert_eq!((flops.total, flops.forward, flops.probe, flops.evaluation), (25, 20, 5, 7));
+        assert_eq!(flops.ratio, 0.25);
+        assert_eq!(Flops::new(&ledger, 0).ratio, 0.0);
+    }
+}

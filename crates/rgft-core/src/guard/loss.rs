@@ -35,3 +35,28 @@ impl SpikeDetector {
         spike
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, missing_docs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_is_a_spike_and_noise_is_not() {
+        let mut detector = SpikeDetector::default();
+        for step in 0..200 {
+            // A falling loss with noise of a fixed pattern.
+            let loss = 3.0 * (-0.01 * f64::from(step)).exp() + 0.2 * f64::from(step * 7 % 11) / 11.0;
+            assert_eq!(detector.observe(loss), None, "step {step}");
+        }
+        assert!(detector.observe(5.0).unwrap() > THRESHOLD);
+    }
+
+    #[test]
+    fn rounding_noise_on_a_constant_loss_is_no_spike() {
+        let mut detector = SpikeDetector::default();
+        (0..100).for_each(|_| assert_eq!(detector.observe(0.5), None));
+        assert_eq!(detector.observe(0.5 + 1e-6), None);
+        assert!(detector.observe(0.6).is_some());
+    }
+}
