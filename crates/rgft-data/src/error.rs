@@ -1,0 +1,278 @@
+//! What can be wrong with data. Each message says where, what was found, what was expected; a second line
+//! that starts with `hint:` says what to do. All of them are bad input (exit status 2), none is a failed run.
+
+use std::path::PathBuf;
+
+/// A problem with a data file, a label or a tokenizer.
+///
+/// Lines and columns count from 1; a line is that on which the row starts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    // ---- files ----
+    /// The operating system refused.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the operating system said. Part of the message, so not repeated as a `source`.
+        reason: std::io::Error,
+    },
+    /// The name does not say how to read the file.
+    #[error("{}: unknown kind of table, expected .csv, .tsv, .jsonl or .json", path.display())]
+    UnknownExtension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A data folder without a training file.
+    #[error(
+        "{}: no train.csv, train.tsv, train.jsonl or train.json in this folder, which holds {found}\nhint: name the training file itself",
+        folder.display()
+    )]
+    NoTrainFile {
+        /// The folder.
+        folder: PathBuf,
+        /// The tables that are there, or "no table".
+        found: String,
+    },
+    /// A data folder with several files for the same part.
+    #[error("{}: {found} could each be the {part} file, expected one\nhint: keep one, or name the file itself", folder.display())]
+    Ambiguous {
+        /// The folder.
+        folder: PathBuf,
+        /// "train", "validation" or "test".
+        part: &'static str,
+        /// Names of the files, comma-separated.
+        found: String,
+    },
+
+    // ---- bytes ----
+    /// Nothing in the file.
+    #[error("{}: the file is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A header and nothing below it, or an empty JSON array.
+    #[error("{}: no rows, expected at least one", path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not UTF-8.
+    #[error("{}:{line}: byte {byte} of the line is not UTF-8\nhint: save the file with UTF-8 encoding", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Line of the first bad byte.
+        line: usize,
+        /// Its place in the line, in bytes from 1.
+        byte: usize,
+    },
+    /// A NUL byte: a binary file, or UTF-16.
+    #[error("{}:{line}: a NUL byte, expected text\nhint: is this a binary file, or one in UTF-16?", path.display())]
+    NulByte {
+        /// The file.
+        path: PathBuf,
+        /// Line of the first NUL.
+        line: usize,
+    },
+
+    // ---- tables ----
+    /// A column that is not in the header, or a key that is not in the object.
+    #[error("{}:{line}: no column `{column}`, there are {available}\nhint: name the column with --{option}", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// Line of the header or of the object.
+        line: usize,
+        /// What was looked for.
+        column: String,
+        /// What is there, comma-separated.
+        available: String,
+        /// The option that names such a column.
+        option: &'static str,
+    },
+    /// A header that names a column that is needed twice.
+    #[error("{}:{line}: column `{column}` appears {times} times in the header, expected once", path.display())]
+    DuplicateColumn {
+        /// The file.
+        path: PathBuf,
+        /// Line of the header.
+        line: usize,
+        /// Its name.
+        column: String,
+        /// How often it appears.
+        times: usize,
+    },
+    /// A row with more or fewer cells than the header.
+    #[error(
+        "{}:{line}: {found} columns, expected {expected} ({columns})\nhint: a cell that holds a separator, a quote or a line break must be quoted",
+        path.display()
+    )]
+    Ragged {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// Cells in the row.
+        found: usize,
+        /// Cells in the header.
+        expected: usize,
+        /// Names in the header, comma-separated.
+        columns: String,
+    },
+    /// A quoted cell that the end of the file cuts off.
+    #[error(
+        "{}:{line}: a quote opens in this row and never closes\nhint: a quote inside a quoted cell is written twice (\"\")",
+        path.display()
+    )]
+    UnclosedQuote {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+    },
+    /// A line that is not a JSON object.
+    #[error("{}:{line}: {message}, expected one JSON object per row", path.display())]
+    BadJson {
+        /// The file.
+        path: PathBuf,
+        /// Line of the value, or of the error in it.
+        line: usize,
+        /// What the parser said.
+        message: String,
+    },
+    /// A JSON value of another type.
+    #[error("{}:{line}: `{column}` is {found}, expected {expected}", path.display())]
+    WrongType {
+        /// The file.
+        path: PathBuf,
+        /// Line of the object.
+        line: usize,
+        /// Its key.
+        column: String,
+        /// The type that was found.
+        found: &'static str,
+        /// The types that are possible.
+        expected: &'static str,
+    },
+    /// A table specification with no text column, or with more than two.
+    #[error("{found} text columns, expected one, or two for pairs of texts")]
+    TextColumns {
+        /// How many were named.
+        found: usize,
+    },
+
+    // ---- tasks and labels ----
+    /// A task name that is not known.
+    #[error("unknown task `{found}`, expected text-classification, text-multi-label or text-regression")]
+    UnknownTask {
+        /// What was typed.
+        found: String,
+    },
+    /// A row without a label where one is needed.
+    #[error("{}:{line}: no label", path.display())]
+    NoLabel {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+    },
+    /// A label that the label map does not have.
+    #[error("{}:{line}: unknown label `{label}`, the known ones are {known}", path.display())]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// What was found.
+        label: String,
+        /// The first labels of the map, comma-separated.
+        known: String,
+    },
+    /// Several labels in a row of a task that takes one.
+    #[error("{}:{line}: {found} labels, expected one\nhint: --task text-multi-label takes several", path.display())]
+    SeveralLabels {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// How many were found.
+        found: usize,
+    },
+    /// A regression label that is not a finite number.
+    #[error("{}:{line}: label `{found}`, expected a finite number", path.display())]
+    NotANumber {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// What was found.
+        found: String,
+    },
+    /// Nothing to tell apart.
+    #[error("{}: {found}, expected at least {expected}", path.display())]
+    TooFewClasses {
+        /// The training file.
+        path: PathBuf,
+        /// "one class (`a`)" or "no label".
+        found: String,
+        /// "two classes" or "one label".
+        expected: &'static str,
+    },
+    /// A label map in a model's configuration that is not a map.
+    #[error("id2label: {message}, expected ids 0, 1, 2 … with a different name each")]
+    BadLabelMap {
+        /// What is wrong.
+        message: String,
+    },
+
+    // ---- tokenizers ----
+    /// A tokenizer that cannot be read, or that refuses a text.
+    #[error("{}: {message}", path.display())]
+    Tokenizer {
+        /// `tokenizer.json`.
+        path: PathBuf,
+        /// What the tokenizer said.
+        message: String,
+    },
+    /// A length that leaves no room for text.
+    #[error("max-length {max_length}: {special} of these are special tokens, expected at least {least}")]
+    MaxLength {
+        /// What was asked for, in tokens.
+        max_length: usize,
+        /// Special tokens that the tokenizer adds.
+        special: usize,
+        /// The least length that works.
+        least: usize,
+    },
+    /// A text that becomes no token at all, with a tokenizer that adds none of its own.
+    #[error("{}:{line}: the text has no tokens, and this tokenizer adds none of its own", path.display())]
+    NoTokens {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+    },
+}
+
+/// The names as a list for a message: at most `limit` of them, each cut at 40 characters.
+pub(crate) fn listed<S: AsRef<str>>(names: impl IntoIterator<Item = S>, limit: usize) -> String {
+    const LONGEST: usize = 40;
+    let mut list = Vec::new();
+    let mut more = 0usize;
+    for name in names {
+        if list.len() == limit {
+            more += 1;
+            continue;
+        }
+        let name = name.as_ref();
+        match name.char_indices().nth(LONGEST) {
+            Some((end, _)) => list.push(format!("{}…", &name[..end])),
+            None => list.push(name.to_owned()),
+        }
+    }
+    let text = list.join(", ");
+    if more == 0 { text } else { format!("{text} … and {more} more") }
+}
