@@ -1,0 +1,119 @@
+//! Validation rows out of the training rows, where there is no validation file. The split depends on the
+//! rows alone, never on the seed, so that runs with different seeds are judged on the same examples.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use crate::label::Target;
+
+/// Row numbers of the two parts, each in ascending order; together every row once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Rows to train on.
+    pub train: Vec<usize>,
+    /// Rows to choose the best checkpoint by.
+    pub validation: Vec<usize>,
+}
+
+/// The last `fraction` of `n` rows for validation: training and validation range.
+///
+/// Only right where the rows are in random order: in a file that is sorted by class it takes whole classes
+/// out of training. [`split_stratified`] does not.
+#[must_use]
+pub fn split_tail(n: usize, fraction: f64) -> (Range<usize>, Range<usize>) {
+    let cut = n - share(n, fraction);
+    (0..cut, cut..n)
+}
+
+/// Systematic sampling: the rows sorted by target (equal targets in the order of the file), of which those at
+/// even distances are for validation. So each class, set of labels or range of values has its share, within
+/// one row, on both sides, and rare classes together are represented as well.
+///
+/// With `fraction` ≤ 0.5 no class is taken out of training: a class of a single row stays there.
+#[must_use]
+pub fn split_stratified(targets: &[Target], fraction: f64) -> Split {
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    order.sort_by(|&a, &b| compare(&targets[a], &targets[b]));
+    let k = share(order.len(), fraction);
+    let sorted: Vec<usize> = order
+        .chunk_by(|&a, &b| compare(&targets[a], &targets[b]).is_eq())
+        .filter(|same| same.len() > 1 || !matches!(targets[same[0]], Target::Class(_)))
+        .flatten()
+        .copied()
+        .collect();
+    let k = k.min(sorted.len().div_ceil(2));
+    let mut validation: Vec<usize> = (1..=k).map(|i| sorted[i * sorted.len() / k - 1]).collect();
+    validation.sort_unstable();
+    let train = (0..targets.len()).filter(|row| validation.binary_search(row).is_err()).collect();
+    Split { train, validation }
+}
+
+/// Rounded, and never all.
+fn share(n: usize, fraction: f64) -> usize {
+    ((n as f64 * fraction.clamp(0.0, 1.0)).round() as usize).min(n.saturating_sub(1))
+}
+
+fn compare(a: &Target, b: &Target) -> Ordering {
+    match (a, b) {
+        (Target::Class(a), Target::Class(b)) => a.cmp(b),
+        (Target::Value(a), Target::Value(b)) => a.total_cmp(b),
+        (Target::Classes(a), Target::Classes(b)) => {
+            let unequal = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
+            unequal.unwrap_or(Ordering::Equal)
+        }
+        _ => Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_tail_is_the_last_tenth() {
+        assert_eq!(split_tail(100, 0.1), (0..90, 90..100));
+        assert_eq!(split_tail(14, 0.1), (0..13, 13..14));
+        assert_eq!(split_tail(1, 1.0), (0..1, 1..1));
+        assert_eq!(split_tail(0, 0.1), (0..0, 0..0));
+    }
+
+    #[test]
+    fn classes_in_order_of_the_file_are_on_both_sides() {
+        let targets: Vec<Target> = (0..600).map(|row| Target::Class(row / 30)).collect();
+        let split = split_stratified(&targets, 0.1);
+        for class in 0..20 {
+            let of = |rows: &[usize]| rows.iter().filter(|r| **r / 30 == class).count();
+            assert_eq!((of(&split.train), of(&split.validation)), (27, 3));
+        }
+    }
+
+    #[test]
+    fn rare_classes_still_give_validation_rows() {
+        let targets: Vec<Target> = (0..400).map(|row| Target::Class(row % 200)).collect();
+        assert_eq!(split_stratified(&targets, 0.1).validation.len(), 40);
+        let single = [Target::Class(0), Target::Class(1)];
+        assert_eq!(split_stratified(&single, 0.5).validation, Vec::<usize>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn a_stratified_split_is_a_partition_that_keeps_each_class(
+            classes in prop::collection::vec(0u32..6, 1..200),
+            fraction in 0.0..=0.5f64,
+        ) {
+            let targets: Vec<Target> = classes.iter().map(|c| Target::Class(*c)).collect();
+            let split = split_stratified(&targets, fraction);
+            let mut all = [split.train.clone(), split.validation.clone()].concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..classes.len()).collect::<Vec<_>>());
+            for class in &classes {
+                prop_assert!(split.train.iter().any(|row| classes[*row] == *class));
+                let n = classes.iter().filter(|c| *c == class).count() as f64;
+                let k = split.validation.iter().filter(|row| classes[**row] == *class).count() as f64;
+                prop_assert!(k < n * fraction + 2.0, "{} of {} at {}", k, n, fraction);
+            }
+        }
+    }
+}
