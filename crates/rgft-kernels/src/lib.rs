@@ -1,1 +1,19 @@
-//! RGFT's CPU kernels: matrix products and fused element-wise passes
+//! Matrix products and fused element-wise passes on slices of `f32`. What runs on which instructions is decided
+//! here and nowhere else; layers, models and methods may not come in.
+//!
+//! * [`gemm`]: products, over well-kept libraries.
+//! * [`Kernels`]: the one trait that layers call; [`Cpu`] implements it.
+//! * [`cpu`]: everything else, one file per kernel; passes are vectorised, parallel and free of allocation.
+//! * [`reference`](mod@reference): naive f64 twins for tests.
+//! * [`peak`]: what the machine can do at most, for benchmarks.
+
+pub mod cpu;
+pub mod gemm;
+mod kernels;
+mod mat;
+pub mod peak;
+pub mod reference;
+
+pub use gemm::Precision;
+pub use kernels::{Cpu, Kernels};
+pub use mat::{Mat, MatMut};

@@ -1,0 +1,217 @@
+//! Passes over the rows of `[rows, cols]`: broadcast a bias, sum columns, add, drop, gather, norms.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::scalar::Dropout;
+use super::{SERIAL_ELEMENTS, for_row_blocks, norm, rows_per_task, vectorised};
+
+/// Columns that one task of [`add_column_sums`] sums: eight cache lines.
+const COLUMN_BLOCK: usize = 128;
+
+/// Each row of `out` `[rows, cols]` becomes `bias` `[cols]`.
+pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
+    for_row_blocks(out, bias.len(), |_, rows| {
+        rows.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    });
+}
+
+/// Each row of `x` `[rows, cols]` gets `bias` `[cols]` added.
+pub fn add_to_rows(x: &mut [f32], bias: &[f32]) {
+    for_row_blocks(x, bias.len(), |_, rows| {
+        vectorised(|| {
+            for row in rows.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+            }
+        });
+    });
+}
+
+/// `sums[j] += Σ_rows x[row, j]·y[row, j]` (`y = None`: `Σ x`) over the columns `ranges`, written to `sums`
+/// one range after the other; `sums` is as long as the ranges together. The order of additions does not
+/// depend on the number of threads.
+pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32]) {
+    let mut rest = sums;
+    for range in ranges {
+        let (sums, tail) = std::mem::take(&mut rest).split_at_mut(range.len());
+        rest = tail;
+        let pass = |(block, sums): (usize, &mut [f32])| {
+            let first = range.start + block * COLUMN_BLOCK;
+            vectorised(|| match y {
+                None => {
+                    for row in x.chunks_exact(cols) {
+                        sums.iter_mut().zip(&row[first..]).for_each(|(s, x)| *s += x);
+                    }
+                }
+                Some(y) => {
+                    for (x, y) in x.chunks_exact(cols).zip(y.chunks_exact(cols)) {
+                        let pairs = x[first..].iter().zip(&y[first..]);
+                        sums.iter_mut().zip(pairs).for_each(|(s, (x, y))| *s += x * y);
+                    }
+                }
+            });
+        };
+        if x.len() < SERIAL_ELEMENTS {
+            sums.chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
+        } else {
+            sums.par_chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
+        }
+    }
+}
+
+/// `x += y`, element by element.
+pub fn add(x: &mut [f32], y: &[f32]) {
+    let block = rows_per_task(x.len(), 1);
+    x.par_chunks_mut(block).zip(y.par_chunks(block)).for_each(|(x, y)| {
+        vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
+    });
+}
+
+/// `x *= dropout`, element by element: forward and backward alike.
+pub fn drop_elements(dropout: Dropout, x: &mut [f32]) {
+    for_row_blocks(x, 1, |first, x| {
+        vectorised(|| x.iter_mut().enumerate().for_each(|(i, x)| *x *= dropout.factor(first + i)));
+    });
+}
+
+/// `y = dropout(x)`, element by element.
+pub fn drop_into(dropout: Dropout, x: &[f32], y: &mut [f32]) {
+    for_row_blocks(y, 1, |first, y| {
+        vectorised(|| {
+            let pairs = y.iter_mut().zip(&x[first..]);
+            pairs.enumerate().for_each(|(i, (y, x))| *y = x * dropout.factor(first + i));
+        });
+    });
+}
+
+/// Copies the columns `ranges` of `x` `[rows, cols]`, side by side, into `panel` `[rows, Σ range lengths]`.
+pub fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &mut [f32]) {
+    let width: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+    if width == 0 {
+        return;
+    }
+    for_row_blocks(panel, width, |first, panel| {
+        for (row, panel) in x[first * cols..].chunks_exact(cols).zip(panel.chunks_exact_mut(width)) {
+            let mut at = 0;
+            for range in ranges {
+                panel[at..at + range.len()].copy_from_slice(&row[range.clone()]);
+                at += range.len();
+            }
+        }
+    });
+}
+
+/// `‖x‖²` in f64, summed block by block in a fixed order.
+pub fn squared_norm(x: &[f32]) -> f64 {
+    const BLOCK: usize = 1 << 14;
+    let block = |x: &[f32]| -> f64 {
+        vectorised(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum())
+    };
+    if x.len() <= BLOCK {
+        return block(x);
+    }
+    // Few enough partial sums that adding them in order costs nothing; `collect` keeps the order.
+    x.par_chunks(BLOCK).map(block).collect::<Vec<f64>>().iter().sum()
+}
+
+/// For each of the equal-width column groups of `x` `[rows, cols]`: `out[row, group] = Σ_{c in group} s_c·x[row, c]`
+/// with signs `s` `[cols]`. `out` is `[rows, cols / width]`.
+pub fn signed_group_sums(x: &[f32], signs: &[f32], width: usize, out: &mut [f32]) {
+    let cols = signs.len();
+    let groups = cols / width;
+    for_row_blocks(out, groups, |first, out| {
+        vectorised(|| {
+            for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups)) {
+                for (g, out) in out.iter_mut().enumerate() {
+                    *out = norm::dot(&x[g * width..][..width], &signs[g * width..][..width]);
+                }
+            }
+        });
+    });
+}
+
+/// For each of the equal-width column groups of `x` `[rows, cols]`: `out[row, group] = Σ_{c in group} x[row, c]²`.
+pub fn squared_group_norms(x: &[f32], cols: usize, width: usize, out: &mut [f32]) {
+    let groups = cols / width;
+    for_row_blocks(out, groups, |first, out| {
+        vectorised(|| {
+            for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups)) {
+                for (g, out) in out.iter_mut().enumerate() {
+                    *out = norm::sum_of_squares(&x[g * width..][..width]);
+                }
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919) % 101) as f32 / 50.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn column_sums_of_ranges() {
+        for rows in [3, 700] {
+            let cols = 300;
+            let (x, y) = (numbers(rows * cols), numbers(rows * cols + 5)[5..].to_vec());
+            let ranges = [4..9, 130..290];
+            let mut sums = vec![1.0; 165];
+            add_column_sums(&x, Some(&y), cols, &ranges, &mut sums);
+            let mut plain = vec![0.0; 165];
+            add_column_sums(&x, None, cols, &ranges, &mut plain);
+            for (i, c) in ranges.into_iter().flatten().enumerate() {
+                let product: f64 = (0..rows).map(|r| (x[r * cols + c] * y[r * cols + c]) as f64).sum();
+                let total: f64 = (0..rows).map(|r| x[r * cols + c] as f64).sum();
+                assert!((sums[i] as f64 - 1.0 - product).abs() < 1e-3, "column {c}");
+                assert!((plain[i] as f64 - total).abs() < 1e-3, "column {c}");
+            }
+        }
+    }
+
+    #[test]
+    fn gathered_panels_stand_side_by_side() {
+        let x = numbers(6 * 10);
+        let mut panel = vec![0.0; 6 * 5];
+        gather_columns(&x, 10, &[1..3, 7..10], &mut panel);
+        for r in 0..6 {
+            let expected: Vec<f32> = [1, 2, 7, 8, 9].iter().map(|c| x[r * 10 + c]).collect();
+            assert_eq!(panel[r * 5..][..5], expected);
+        }
+    }
+
+    #[test]
+    fn norms_and_groups() {
+        let x = numbers(50_000);
+        let truth: f64 = x.iter().map(|&x| (x as f64).powi(2)).sum();
+        assert!((squared_norm(&x) / truth - 1.0).abs() < 1e-6);
+        let signs: Vec<f32> = (0..20).map(|i| if i % 3 == 0 { -1.0 } else { 1.0 }).collect();
+        let (mut sums, mut squares) = (vec![0.0; 40], vec![0.0; 40]);
+        signed_group_sums(&x[..200], &signs, 5, &mut sums);
+        squared_group_norms(&x[..200], 20, 5, &mut squares);
+        let at = 7 * 20 + 10..7 * 20 + 15;
+        let sum: f32 = x[at.clone()].iter().zip(&signs[10..15]).map(|(x, s)| x * s).sum();
+        let square: f32 = x[at].iter().map(|x| x * x).sum();
+        assert!((sums[7 * 4 + 2] - sum).abs() < 1e-5 && (squares[7 * 4 + 2] - square).abs() < 1e-5);
+    }
+
+    #[test]
+    fn filling_adding_dropping() {
+        let bias = numbers(7);
+        let mut x = vec![0.0; 21];
+        fill_rows(&mut x, &bias);
+        let once = x.clone();
+        add_to_rows(&mut x, &bias);
+        add(&mut x, &once);
+        assert!(x.iter().enumerate().all(|(i, x)| (x - 3.0 * bias[i % 7]).abs() < 1e-6));
+        let dropout = Dropout { seed: 1, probability: 0.5 };
+        let mut y = vec![0.0; 21];
+        drop_into(dropout, &x, &mut y);
+        drop_elements(dropout, &mut x);
+        assert_eq!(x, y);
+        assert!(x.contains(&0.0));
+    }
+}

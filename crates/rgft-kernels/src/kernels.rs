@@ -1,0 +1,90 @@
+//! The one trait behind which a device's kernels sit. Layers call it and nothing below it, so another device
+//! is another room with another `impl`, and nothing above changes.
+
+use std::ops::Range;
+
+use crate::cpu::activation::{self, Activation};
+use crate::cpu::attention::{self, AttentionSaved, Heads};
+use crate::cpu::norm::{self, NormInput, NormWeights};
+use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
+use crate::cpu::pooling::{self, Pool};
+use crate::cpu::scalar::Dropout;
+use crate::cpu::{embedding, loss, rows};
+use crate::{Mat, MatMut, Precision, gemm};
+
+/// The processor's kernels (see [`crate::cpu`]).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+/// Declares the trait and the CPU's `impl` from one table, so that the two cannot drift apart. What a kernel
+/// computes, and its shapes, stand at the function it names.
+macro_rules! kernels {
+    ($($path:path => fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)?;)*) => {
+        /// Everything a layer, loss, optimizer or signal computes, on buffers that the host can address.
+        pub trait Kernels: Send + Sync {
+            $(
+                #[doc = concat!("See [`", stringify!($path), "`](crate::cpu).")]
+                fn $name(&self, $($arg: $ty),*) $(-> $out)?;
+            )*
+        }
+
+        impl Kernels for Cpu {
+            $(
+                fn $name(&self, $($arg: $ty),*) $(-> $out)? {
+                    $path($($arg),*)
+                }
+            )*
+        }
+    };
+}
+
+kernels! {
+    gemm::gemm => fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision);
+
+    activation::bias_activation => fn bias_activation(kind: Activation, x: &mut [f32], bias: &[f32], y: &mut [f32]);
+    activation::bias_activation_in_place => fn bias_activation_in_place(kind: Activation, x: &mut [f32], bias: &[f32]);
+    activation::activation_backward => fn activation_backward(
+        kind: Activation, x: &[f32], dy: &mut [f32], cols: usize, ranges: &[Range<usize>],
+    );
+
+    norm::layer_norm => fn layer_norm(
+        input: NormInput, weights: NormWeights, y: &mut [f32], saved: Option<(&mut [f32], &mut [f32])>,
+    );
+    norm::layer_norm_backward => fn layer_norm_backward(
+        weight: &[f32], normalised: &[f32], scales: &[f32], d: &mut [f32],
+    );
+
+    attention::attention => fn attention(
+        heads: Heads, q: &[f32], k: &[f32], v: &[f32], context: &mut [f32], probabilities: Option<&mut [f32]>,
+    );
+    attention::attention_backward => fn attention_backward(
+        heads: Heads, active: &[usize], saved: AttentionSaved, dcontext: &[f32],
+        dq: &mut [f32], dk: &mut [f32], dv: &mut [f32],
+    );
+
+    embedding::look_up => fn look_up(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32], assign: bool);
+    embedding::scatter_add => fn scatter_add(d: &[f32], cols: usize, slots: &[u32], sums: &mut [f32]);
+
+    pooling::pool => fn pool(kind: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f32]);
+    pooling::pool_backward => fn pool_backward(kind: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]);
+
+    rows::fill_rows => fn fill_rows(out: &mut [f32], bias: &[f32]);
+    rows::add_to_rows => fn add_to_rows(x: &mut [f32], bias: &[f32]);
+    rows::add => fn add(x: &mut [f32], y: &[f32]);
+    rows::add_column_sums => fn add_column_sums(
+        x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32],
+    );
+    rows::drop_elements => fn drop_elements(dropout: Dropout, x: &mut [f32]);
+    rows::drop_into => fn drop_into(dropout: Dropout, x: &[f32], y: &mut [f32]);
+    rows::gather_columns => fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &mut [f32]);
+    rows::squared_norm => fn squared_norm(x: &[f32]) -> f64;
+    rows::signed_group_sums => fn signed_group_sums(x: &[f32], signs: &[f32], width: usize, out: &mut [f32]);
+    rows::squared_group_norms => fn squared_group_norms(x: &[f32], cols: usize, width: usize, out: &mut [f32]);
+
+    loss::cross_entropy => fn cross_entropy(logits: &mut [f32], targets: &[u32], weight: f64) -> f64;
+    loss::binary_cross_entropy => fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], weight: f64) -> f64;
+    loss::squared_error => fn squared_error(outputs: &mut [f32], targets: &[f32], weight: f64) -> f64;
+
+    optimizer::adamw => fn adamw(block: Block, m: &mut [f32], v: &mut [f32], step: AdamW);
+    optimizer::sgd => fn sgd(block: Block, m: &mut [f32], step: Sgd);
+}
