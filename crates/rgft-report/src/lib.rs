@@ -1,1 +1,27 @@
-//! RGFT's reports: pure consumers of a run's events
+//! RGFT's reports: pure consumers of a run's events.
+//!
+//! * [`html`]: one self-contained page per run, with the error map, what was updated, the learning curves, the
+//!   ledger and the certificate as inline SVG;
+//! * [`heat_map_svg`]: the error map as a picture of its own;
+//! * [`terminal_summary`], [`comparison_table`]: plain text.
+//!
+//! Everything is a function from data to `String`: no file is read or written here, nothing is printed, and no
+//! list of events makes it fail.
+
+mod curves;
+mod findings;
+mod grid;
+mod header;
+mod heat_map;
+mod ledger;
+mod page;
+mod run;
+mod style;
+mod svg;
+mod terminal;
+mod timeline;
+mod units;
+
+pub use heat_map::heat_map_svg;
+pub use page::html;
+pub use terminal::{comparison_table, terminal_summary};
