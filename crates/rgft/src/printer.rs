@@ -12,6 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rgft_core::{Event, Level};
 use rgft_data::DataError;
+use rgft_nn::NnError;
 use rgft_train::recipe::RecipeError;
 use serde::Serialize;
 
@@ -30,10 +31,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The status for `error`: bad input where a recipe or a data file is to blame.
+    /// The status for `error`: bad input where a recipe, a data file or a model folder is to blame.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        let input =
-            |cause: &(dyn std::error::Error + 'static)| cause.is::<RecipeError>() || cause.is::<DataError>();
+        let input = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
+        };
         if error.chain().any(input) { Exit::BadInput } else { Exit::Failed }
     }
 }
