@@ -122,7 +122,7 @@ fn gemm_f32(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
 
 thread_local! {
     static BF16_OPERANDS: RefCell<[Vec<bf16>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-    static BF16_WORKSPACE: RefCell<gemmkit::Workspace> = RefCell::new(gemmkit::Workspace::new());
+    static BF16_WORKSPACE: RefCell<gemmkit::Workspace> = const { RefCell::new(gemmkit::Workspace::new()) };
 }
 
 /// The bf16 product on whatever instructions there are (native only where [`has_bf16`]).

@@ -1,0 +1,98 @@
+//! A feed-forward block: `y = LN(x + dropout(f(x·Wuᵀ + bu)·Wdᵀ + bd))`, `f` an activation.
+//!
+//! A group of neurons is rows of `Wu`, `bu` and columns of `Wd`. Where `δ` need not leave the block, backward goes
+//! through the active neurons alone.
+
+use rgft_core::Slices;
+use rgft_kernels::cpu::activation::Activation;
+
+use super::attention::set_norm_needs;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::{Context, Sinks};
+use crate::needs::{Needs, runs};
+use crate::product::Product;
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+/// Two linear maps with an activation between them, residual and norm.
+#[derive(Clone, Debug)]
+pub struct FeedForward {
+    /// `Wu`, `bu`.
+    pub up: Linear,
+    /// `f`.
+    pub activation: Activation,
+    /// `Wd`, `bd`.
+    pub down: Linear,
+    /// The norm after the residual.
+    pub norm: Norm,
+}
+
+impl FeedForward {
+    /// `x`, `y` `[tokens, hidden]`.
+    pub fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+        let mut inner = self.up.forward_without_bias(cx, &x);
+        let bias = cx.parameters.data(self.up.bias);
+        let activated = if cx.needs[self.down.site].dx.is_none() {
+            cx.engine.kernels.bias_activation_in_place(self.activation, inner.data_mut(), bias);
+            inner
+        } else {
+            let mut activated = cx.engine.tensor(inner.rows(), inner.cols());
+            let out = activated.data_mut();
+            cx.engine.kernels.bias_activation(self.activation, inner.data_mut(), bias, out);
+            tape.push(inner);
+            activated
+        };
+        let projection = self.down.forward_without_bias(cx, &activated);
+        self.down.save_input(cx, activated, tape);
+        let bias = cx.parameters.data(self.down.bias);
+        let y = self.norm.forward(cx, &projection, Some(bias), Some(&x), tape);
+        if cx.needs[self.up.site].reads_input() {
+            tape.push(x);
+        }
+        y
+    }
+
+    /// `dy` → dx, where something below the block needs it.
+    pub fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+        let x = cx.needs[self.up.site].reads_input().then(|| tape.pop());
+        let mut dx = self.norm.backward(cx, dy, tape, sinks)?;
+        let dropped = self.norm.branch_delta(cx, &dx);
+        let branch = dropped.as_ref().unwrap_or(&dx);
+        let activated = self.down.saved_input(cx, tape);
+        self.down.backward_parameters(cx, activated.as_ref(), branch, sinks);
+        let mut d = self.down.backward_input(cx, branch)?;
+        let inner = tape.pop();
+        let columns = runs(&cx.needs[self.down.site].dx, self.down.input);
+        let (kind, cols) = (self.activation, self.down.input);
+        cx.engine.kernels.activation_backward(kind, inner.data(), d.data_mut(), cols, &columns);
+        self.up.backward_parameters(cx, x.as_ref(), &d, sinks);
+        self.up.add_backward_input(cx, &d, &mut dx);
+        (!cx.needs[self.up.site].dx.is_none()).then_some(dx)
+    }
+
+    /// The products of forward and backward.
+    pub fn products(&self, needs: &[Needs], lengths: &[usize], out: &mut Vec<Product>) {
+        let tokens = lengths.iter().sum();
+        self.up.products(&needs[self.up.site], tokens, out);
+        self.down.products(&needs[self.down.site], tokens, out);
+    }
+
+    /// Sets what this block needs: `update` by parameter, `below` whether `δ` must leave it.
+    pub fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
+        let up = &mut needs[self.up.site];
+        up.dx = if below { Slices::All } else { Slices::None };
+        up.observe = observe;
+        let inner = match (&up.dw, &up.db) {
+            _ if below || observe => Slices::All,
+            (Slices::Rows(a), Slices::Rows(b)) => Slices::Cols(a.union(b)),
+            (Slices::Rows(a), b) | (b, Slices::Rows(a)) if b.is_none() => Slices::Cols(a.clone()),
+            (a, b) if a.is_none() && b.is_none() => Slices::None,
+            _ => Slices::All,
+        };
+        let down = &mut needs[self.down.site];
+        down.dx = inner.normalised(self.down.output, self.down.input);
+        down.observe = observe;
+        set_norm_needs(&self.norm, &self.down, needs, update, below, observe);
+    }
+}

@@ -1,0 +1,156 @@
+//! `y = x·Wᵀ + b`: `x` `[rows, in]`, `W` `[out, in]`, `b` `[out, 1]`, `y` `[rows, out]`.
+//!
+//! Backward, with `δ = ∂ℓ/∂y`: `dx = δ·W`, `dW = δᵀ·x`, `db = Σ_rows δ`, each whole or in part:
+//! * columns `C` of dx: `δ·W[:, C]`, one product per run of columns;
+//! * rows `R` of dW: `δ[:, R]ᵀ·x`; several runs are gathered into one panel, so that it is one product;
+//! * columns `C` of dW: `δᵀ·x[:, C]`; forward saves `x[:, C]` alone.
+
+use rgft_core::Slices;
+use rgft_kernels::Mat;
+
+use super::{Context, Sinks};
+use crate::needs::{Needs, runs};
+use crate::probe::Activation;
+use crate::product::{Pass, Product};
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+
+/// A linear map.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// Its site.
+    pub site: usize,
+    /// Parameter index of `W`.
+    pub weight: usize,
+    /// Parameter index of `b`.
+    pub bias: usize,
+    /// `in`.
+    pub input: usize,
+    /// `out`.
+    pub output: usize,
+}
+
+impl Linear {
+    fn needs<'a>(&self, cx: Context<'a>) -> &'a Needs {
+        &cx.needs[self.site]
+    }
+
+    /// `x·Wᵀ`: for callers whose next pass adds the bias.
+    pub fn forward_without_bias(&self, cx: Context, x: &Tensor) -> Tensor {
+        let mut y = cx.engine.tensor(x.rows(), self.output);
+        let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
+        cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), false);
+        y
+    }
+
+    /// `x·Wᵀ + b`.
+    pub fn forward(&self, cx: Context, x: &Tensor) -> Tensor {
+        let mut y = cx.engine.tensor(x.rows(), self.output);
+        cx.engine.kernels.fill_rows(y.data_mut(), cx.parameters.data(self.bias));
+        let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
+        cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
+        y
+    }
+
+    /// Puts on the tape what [`Linear::backward_parameters`] will read of an input that nobody else needs.
+    pub fn save_input(&self, cx: Context, x: Tensor, tape: &mut Tape) {
+        let needs = self.needs(cx);
+        if needs.reads_input() {
+            tape.push(x);
+        } else if let Slices::Cols(_) = needs.dw {
+            tape.push(self.gather_input(cx, &x));
+        }
+    }
+
+    /// The tensor that [`Linear::save_input`] put on the tape, if it put one.
+    pub fn saved_input(&self, cx: Context, tape: &mut Tape) -> Option<Tensor> {
+        let needs = self.needs(cx);
+        (needs.reads_input() || !needs.dw.is_none()).then(|| tape.pop())
+    }
+
+    fn gather_input(&self, cx: Context, x: &Tensor) -> Tensor {
+        let columns = runs(&self.needs(cx).dw, self.input);
+        let mut panel = cx.engine.tensor(x.rows(), columns.iter().map(ExactSizeIterator::len).sum());
+        cx.engine.kernels.gather_columns(x.data(), self.input, &columns, panel.data_mut());
+        panel
+    }
+
+    /// Shows `δ` to the probe and accumulates dW and db. `x` is the input as saved.
+    pub fn backward_parameters(&self, cx: Context, x: Option<&Tensor>, delta: &Tensor, sinks: &mut Sinks) {
+        let needs = self.needs(cx);
+        if let (true, Some(x)) = (needs.observe, x) {
+            sinks.probe.see(cx.engine, self.site, Activation::Dense(x), delta);
+        }
+        if !needs.db.is_none() {
+            let sums = sinks.gradients.accumulate_cleared(self.bias);
+            let rows = runs(&needs.db, self.output);
+            cx.engine.kernels.add_column_sums(delta.data(), None, self.output, &rows, sums.data_mut());
+        }
+        let Some(x) = x else { return };
+        match &needs.dw {
+            Slices::None => {}
+            Slices::All => self.add_dw(cx, delta.mat(), x.mat(), sinks),
+            Slices::Rows(ranges) if ranges.runs() == 1 => {
+                let run = ranges.iter().next().unwrap_or_default();
+                self.add_dw(cx, delta.mat().columns(run), x.mat(), sinks);
+            }
+            Slices::Rows(ranges) => {
+                let rows: Vec<_> = ranges.iter().collect();
+                let mut panel = cx.engine.tensor(delta.rows(), ranges.len());
+                cx.engine.kernels.gather_columns(delta.data(), self.output, &rows, panel.data_mut());
+                self.add_dw(cx, panel.mat(), x.mat(), sinks);
+            }
+            // An observed input was saved whole, for the probe.
+            Slices::Cols(_) if x.cols() == self.input => {
+                let panel = self.gather_input(cx, x);
+                self.add_dw(cx, delta.mat(), panel.mat(), sinks);
+            }
+            Slices::Cols(_) => self.add_dw(cx, delta.mat(), x.mat(), sinks),
+        }
+    }
+
+    /// `dW (+)= δᵀ·x` into the gradient buffer.
+    fn add_dw(&self, cx: Context, delta: Mat, x: Mat, sinks: &mut Sinks) {
+        let (dw, written) = sinks.gradients.accumulate(self.weight);
+        cx.engine.product(self.site, Pass::Dw, delta.t(), x, dw.mat_mut(), written);
+    }
+
+    /// The needed columns of `dx = δ·W`, in a tensor `[rows, in]` whose other columns are arbitrary; `None` where
+    /// no column is needed.
+    pub fn backward_input(&self, cx: Context, delta: &Tensor) -> Option<Tensor> {
+        if self.needs(cx).dx.is_none() {
+            return None;
+        }
+        let mut dx = cx.engine.tensor(delta.rows(), self.input);
+        self.write_dx(cx, delta, &mut dx, false);
+        Some(dx)
+    }
+
+    /// `dx += δ·W` over the needed columns.
+    pub fn add_backward_input(&self, cx: Context, delta: &Tensor, dx: &mut Tensor) {
+        self.write_dx(cx, delta, dx, true);
+    }
+
+    fn write_dx(&self, cx: Context, delta: &Tensor, dx: &mut Tensor, accumulate: bool) {
+        let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
+        for columns in runs(&self.needs(cx).dx, self.input) {
+            let part = dx.mat_mut().columns(columns.clone());
+            cx.engine.product(self.site, Pass::Dx, delta.mat(), w.columns(columns), part, accumulate);
+        }
+    }
+
+    /// The products of forward and backward on `rows` rows.
+    pub fn products(&self, needs: &Needs, rows: usize, out: &mut Vec<Product>) {
+        let product = |pass, m, k, n| Product { site: self.site, pass, batch: 1, m, k, n };
+        out.push(product(Pass::Forward, rows, self.input, self.output));
+        for columns in runs(&needs.dx, self.input) {
+            out.push(product(Pass::Dx, rows, self.output, columns.len()));
+        }
+        match &needs.dw {
+            Slices::None => {}
+            Slices::All => out.push(product(Pass::Dw, self.output, rows, self.input)),
+            Slices::Rows(ranges) => out.push(product(Pass::Dw, ranges.len(), rows, self.input)),
+            Slices::Cols(ranges) => out.push(product(Pass::Dw, self.output, rows, ranges.len())),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Tensors `[rows, cols]` whose memory comes from an arena and goes back to it.
+//!
+//! A training step needs the same buffers as the one before: after warm-up every [`Arena::tensor`] finds one and
+//! the heap is left alone. Buffers are never cleared: a fresh tensor holds whatever its last user left.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rgft_kernels::{Mat, MatMut};
+
+/// A pool of buffers, shared by its clones.
+#[derive(Clone, Debug, Default)]
+pub struct Arena(Arc<Mutex<Pool>>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    free: Vec<Vec<f32>>,
+    allocations: usize,
+}
+
+impl Arena {
+    /// A `[rows, cols]` tensor with arbitrary contents.
+    pub fn tensor(&self, rows: usize, cols: usize) -> Tensor {
+        let n = rows * cols;
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest free buffer that is large enough, unless it would waste more than half of itself.
+        let fits = pool.free.iter().enumerate().filter(|(_, b)| b.len() >= n && b.len() / 2 <= n.max(512));
+        let best = fits.min_by_key(|(_, b)| b.len()).map(|(i, _)| i);
+        let data = match best {
+            Some(i) => pool.free.swap_remove(i),
+            None => {
+                pool.allocations += 1;
+                // An eighth of slack, so that batches of slightly different size share buffers.
+                vec![0.0; (n + n / 8).max(64)]
+            }
+        };
+        Tensor { data, rows, cols, arena: self.clone() }
+    }
+
+    /// How often the heap was asked for memory since the arena was made.
+    pub fn allocations(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).allocations
+    }
+}
+
+/// A row-major `[rows, cols]` matrix; a vector is `[n, 1]` or `[1, n]`.
+#[derive(Debug)]
+pub struct Tensor {
+    data: Vec<f32>,
+    rows: usize,
+    cols: usize,
+    arena: Arena,
+}
+
+impl Tensor {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The elements, row by row.
+    pub fn data(&self) -> &[f32] {
+        &self.data[..self.rows * self.cols]
+    }
+
+    /// The elements, writable.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data[..self.rows * self.cols]
+    }
+
+    /// A view for products.
+    pub fn mat(&self) -> Mat<'_> {
+        Mat::new(self.data(), self.rows, self.cols)
+    }
+
+    /// A writable view for products.
+    pub fn mat_mut(&mut self) -> MatMut<'_> {
+        let (rows, cols) = (self.rows, self.cols);
+        MatMut::new(self.data_mut(), rows, cols)
+    }
+}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        self.arena.0.lock().unwrap_or_else(PoisonError::into_inner).free.push(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back() {
+        let arena = Arena::default();
+        for step in 0..5 {
+            let (a, b) = (arena.tensor(100 - step, 30), arena.tensor(7, 3));
+            assert_eq!((a.data().len(), b.data().len()), ((100 - step) * 30, 21));
+        }
+        assert_eq!(arena.allocations(), 2);
+    }
+
+    #[test]
+    fn a_large_buffer_is_not_spent_on_a_small_tensor() {
+        let arena = Arena::default();
+        drop(arena.tensor(1000, 1000));
+        drop(arena.tensor(10, 100));
+        assert_eq!(arena.allocations(), 2);
+    }
+}

@@ -1,0 +1,269 @@
+//! Weights on disk: safetensors in the public layouts, whole or sharded.
+//!
+//! A checkpoint is read and checked completely before a model is built from it, and written beside its final
+//! name and renamed, so a crash leaves the old file whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::NnError;
+
+/// Named tensors in memory, in their stored types.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    tensors: Vec<Stored>,
+    by_name: HashMap<String, usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// Reads `model.safetensors` of a folder, or all shards that `model.safetensors.index.json` names.
+    ///
+    /// # Errors
+    /// If a file is missing, truncated or no safetensors.
+    pub fn read(folder: &Path) -> Result<Self, NnError> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        let files = if single.is_file() {
+            vec![single]
+        } else if index.is_file() {
+            shards(folder, &index)?
+        } else {
+            return Err(NnError::MissingFile { folder: folder.into(), file: "model.safetensors".into() });
+        };
+        let mut checkpoint = Self::default();
+        for path in files {
+            checkpoint.read_file(&path)?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), NnError> {
+        let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.into(), source })?;
+        let damaged = |reason: String| NnError::Safetensors { path: path.into(), reason };
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        for (name, view) in file.iter() {
+            let stored = Stored {
+                name: name.into(),
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                bytes: view.data().to_vec(),
+            };
+            self.push(stored);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, stored: Stored) {
+        match self.by_name.get(&stored.name) {
+            Some(&i) => self.tensors[i] = stored,
+            None => {
+                self.by_name.insert(stored.name.clone(), self.tensors.len());
+                self.tensors.push(stored);
+            }
+        }
+    }
+
+    /// Adds (or replaces) an f32 tensor.
+    pub fn push_f32(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.push(Stored { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes });
+    }
+
+    /// Names of all tensors, in file order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.iter().map(|stored| &stored.name[..])
+    }
+
+    /// Writes `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), NnError> {
+        let io = |source| NnError::Io { path: path.into(), source };
+        let damaged = |reason: String| NnError::Safetensors { path: path.into(), reason };
+        let views = self.tensors.iter().map(|stored| {
+            let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes);
+            view.map(|view| (&stored.name[..], view)).map_err(|error| damaged(error.to_string()))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| damaged(error.to_string()))?;
+        write_whole(path, &bytes).map_err(io)
+    }
+}
+
+/// Writes a file beside its final name, flushes it to the disk and renames it: readers see the old file or the
+/// new one, never a part.
+///
+/// # Errors
+/// As the file system says.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    let beside = PathBuf::from(beside);
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&beside, path)
+}
+
+/// The shard files that an index names, each once.
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, NnError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let bytes = std::fs::read(index).map_err(|source| NnError::Io { path: index.into(), source })?;
+    let parsed: Index =
+        serde_json::from_slice(&bytes).map_err(|source| NnError::Json { path: index.into(), source })?;
+    let mut files: Vec<String> = parsed.weight_map.into_values().collect();
+    files.sort();
+    files.dedup();
+    let path = |file: String| {
+        let path = folder.join(&file);
+        // An index may name files of its own folder only.
+        if file.contains(['/', '\\']) || !path.is_file() {
+            return Err(NnError::MissingFile { folder: folder.into(), file });
+        }
+        Ok(path)
+    };
+    files.into_iter().map(path).collect()
+}
+
+/// What a parameter starts from where it is not loaded.
+#[derive(Clone, Copy, Debug)]
+pub enum Init {
+    /// Required in the folder; normal with this deviation when everything is initialised.
+    Normal(f32),
+    /// Required in the folder; this number when everything is initialised.
+    Constant(f32),
+    /// May be missing, or of another size (another task's head): then normal with this deviation.
+    Fresh(f32),
+}
+
+/// Hands out a checkpoint's tensors as f32, checked, and remembers which were used.
+pub struct Weights<'a> {
+    folder: &'a Path,
+    checkpoint: &'a Checkpoint,
+    used: Vec<bool>,
+    seed: u64,
+    random: bool,
+    drawn: u64,
+}
+
+impl<'a> Weights<'a> {
+    /// Tensors of `checkpoint`, which was read from `folder`; where `random`, nothing is looked up.
+    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint, seed: u64, random: bool) -> Self {
+        Self { folder, checkpoint, used: vec![false; checkpoint.tensors.len()], seed, random, drawn: 0 }
+    }
+
+    /// Whether there is a tensor called `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.checkpoint.by_name.contains_key(name)
+    }
+
+    /// The tensor called by one of `aliases`, as f32, and whether it had to be initialised.
+    ///
+    /// # Errors
+    /// If it is missing and required, has another shape or type, or holds NaN or infinity.
+    pub fn take(&mut self, aliases: &[&str], shape: &[usize], init: Init) -> Result<(Vec<f32>, bool), NnError> {
+        let found = aliases.iter().find_map(|name| self.find(name));
+        let n = shape.iter().product();
+        match (found, init) {
+            (Some(i), Init::Fresh(_)) if self.checkpoint.tensors[i].shape != shape => {
+                self.used[i] = true;
+            }
+            (Some(i), _) => {
+                self.used[i] = true;
+                return Ok((self.to_f32(&self.checkpoint.tensors[i], shape)?, false));
+            }
+            (None, Init::Fresh(_)) => {}
+            (None, _) if self.random => {}
+            (None, _) => {
+                let name = aliases.last().copied().unwrap_or_default();
+                let nearest = self.nearest(name);
+                return Err(NnError::MissingTensor { folder: self.folder.into(), name: name.into(), nearest });
+            }
+        }
+        self.drawn += 1;
+        Ok(match init {
+            Init::Constant(value) => (vec![value; n], true),
+            Init::Normal(deviation) | Init::Fresh(deviation) => (normal(self.seed, self.drawn, n, deviation), true),
+        })
+    }
+
+    /// By name, or by the names that old checkpoints give to a norm's parameters.
+    fn find(&self, name: &str) -> Option<usize> {
+        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        [name, &old].into_iter().find_map(|name| self.checkpoint.by_name.get(name).copied())
+    }
+
+    fn to_f32(&self, stored: &Stored, shape: &[usize]) -> Result<Vec<f32>, NnError> {
+        let (folder, name) = (self.folder.to_path_buf(), stored.name.clone());
+        if stored.shape != shape {
+            let (found, expected) = (stored.shape.clone(), shape.to_vec());
+            return Err(NnError::Shape { folder, name, found, expected });
+        }
+        let bytes = &stored.bytes;
+        let words16 = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        let data: Vec<f32> = match stored.dtype {
+            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::BF16 => words16().map(|w| half::bf16::from_bits(w).to_f32()).collect(),
+            Dtype::F16 => words16().map(|w| half::f16::from_bits(w).to_f32()).collect(),
+            Dtype::F64 => bytes
+                .chunks_exact(8)
+                .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
+                .collect(),
+            other => return Err(NnError::Dtype { folder, name, found: format!("{other:?}") }),
+        };
+        match data.iter().position(|x| !x.is_finite()) {
+            Some(position) => Err(NnError::NotFinite { folder, name, position, value: data[position] }),
+            None => Ok(data),
+        }
+    }
+
+    /// The name in the checkpoint that shares the longest ending with `name`.
+    fn nearest(&self, name: &str) -> Option<String> {
+        let shared = |other: &str| name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+        let best = self.checkpoint.names().max_by_key(|other| shared(other))?;
+        (shared(best) >= 8).then(|| best.to_string())
+    }
+
+    /// The tensors that nobody took, renamed.
+    pub fn unused(&self, rename: impl Fn(&str) -> String) -> Checkpoint {
+        let mut rest = Checkpoint::default();
+        for (stored, _) in self.checkpoint.tensors.iter().zip(&self.used).filter(|(_, used)| !**used) {
+            rest.push(Stored { name: rename(&stored.name), ..stored.clone() });
+        }
+        rest
+    }
+}
+
+/// `n` draws from N(0, deviation²), a stream of its own for each `stream` (Box–Muller over SplitMix64).
+fn normal(seed: u64, stream: u64, n: usize, deviation: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    let mut uniform = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let draw = |_| {
+        let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
+        (radius * angle.cos()) as f32 * deviation
+    };
+    (0..n).map(draw).collect()
+}
