@@ -1,14 +1,16 @@
 """Loads a model folder with transformers and prints what it answers: the check that saved weights keep their public names.
 
-usage: PYTHON verify.py DIR [--pooling model|mean|cls] [--max-length 128] < LINES
+usage: PYTHON verify.py DIR [--pooling auto|model|mean|cls] [--max-length 128] < LINES
 
 Each line of standard input is a text, or a JSON object: {"text": …, "text_pair": …} or {"ids": […], "type_ids": […]}.
 Each line of standard output is a JSON object: {"logits": […], "label": …} in float64, or {"pooled": […]} where the folder
 has no classifier.
 
+--pooling auto   what config.json's `rgft_pooling` says, else `model`
 --pooling model  the folder's own architecture: AutoModelForSequenceClassification, or AutoModel where config.json's
                  `architectures` names no classifier
---pooling mean   AutoModel, mean over the tokens, then the folder's `classifier` (a sentence embedder with a linear head)
+--pooling mean   AutoModel, mean over the tokens, then the folder's classifier: no class of transformers pools so, and
+                 AutoModelForSequenceClassification would answer through a pooler instead
 --pooling cls    the same over the first token
 
 Exit status 1 when transformers finds a tensor missing, of another shape, or without a place.
@@ -26,21 +28,27 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 def load(args):
     config = AutoConfig.from_pretrained(args.folder)
+    if args.pooling == "auto":
+        args.pooling = {"mean": "mean", "cls": "cls"}.get(getattr(config, "rgft_pooling", None), "model")
     whole = args.pooling == "model" and any("SequenceClassification" in name for name in config.architectures or [])
     kind = AutoModelForSequenceClassification if whole else AutoModel
     net, info = kind.from_pretrained(args.folder, attn_implementation="eager", output_loading_info=True)
-    unused = {"pooler.dense.weight", "pooler.dense.bias"} if args.pooling != "model" else set()
-    extra = [] if whole else ["classifier.weight", "classifier.bias"]
-    wrong = {"missing": sorted(set(info["missing_keys"]) - unused), "mismatched": [str(k) for k in info["mismatched_keys"]],
-             "unexpected": sorted(set(info["unexpected_keys"]) - set(extra))}
-    print(f"{type(net).__name__}: {sum(p.numel() for p in net.parameters())} parameters", file=sys.stderr)
+    print(f"{type(net).__name__}: {sum(p.numel() for p in net.parameters())} parameters, pooling {args.pooling}", file=sys.stderr)
+
+    def without(names, *prefixes):
+        return sorted(name for name in names if not name.startswith(prefixes))
+
+    wrong = {"missing": without(info["missing_keys"], *([] if args.pooling == "model" else ["pooler."])),
+             "unexpected": without(info["unexpected_keys"], *([] if whole else ["classifier.", "pre_classifier."])),
+             "mismatched": [str(key) for key in info["mismatched_keys"]]}
     if any(wrong.values()):
         sys.exit(f"error: tensors do not fit {type(net).__name__}: {json.dumps(wrong)}")
     head = None
     if not whole:
         tensors = load_file(os.path.join(args.folder, "model.safetensors"))
-        if "classifier.weight" in tensors:
-            head = [tensors[name].double() for name in extra]
+        name = "classifier.out_proj" if config.model_type == "roberta" else "classifier"
+        if f"{name}.weight" in tensors:
+            head = [tensors[f"{name}.{part}"].double() for part in ("weight", "bias")]
     return config, net.double().eval(), head
 
 
@@ -75,7 +83,7 @@ def answer(config, net, head, pooling, ids, kinds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
-    parser.add_argument("--pooling", choices=["model", "mean", "cls"], default="model")
+    parser.add_argument("--pooling", choices=["auto", "model", "mean", "cls"], default="auto")
     parser.add_argument("--max-length", type=int, default=128)
     args = parser.parse_args()
     config, net, head = load(args)
