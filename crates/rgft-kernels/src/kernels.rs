@@ -78,8 +78,8 @@ kernels! {
     rows::drop_into => fn drop_into(dropout: Dropout, x: &[f32], y: &mut [f32]);
     rows::gather_columns => fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &mut [f32]);
     rows::squared_norm => fn squared_norm(x: &[f32]) -> f64;
-    rows::signed_group_sums => fn signed_group_sums(x: &[f32], signs: &[f32], width: usize, out: &mut [f32]);
-    rows::squared_group_norms => fn squared_group_norms(x: &[f32], cols: usize, width: usize, out: &mut [f32]);
+    rows::signed_group_sums => fn signed_group_sums(x: &[f32], signs: &[f32], groups: &[Range<usize>], out: &mut [f32]);
+    rows::squared_group_norms => fn squared_group_norms(x: &[f32], cols: usize, groups: &[Range<usize>], out: &mut [f32]);
 
     loss::cross_entropy => fn cross_entropy(logits: &mut [f32], targets: &[u32], weight: f64) -> f64;
     loss::binary_cross_entropy => fn binary_cross_entropy(logits: &mut [f32], targets: &[f32], weight: f64) -> f64;

@@ -115,31 +115,30 @@ pub fn squared_norm(x: &[f32]) -> f64 {
     x.par_chunks(BLOCK).map(block).collect::<Vec<f64>>().iter().sum()
 }
 
-/// For each of the equal-width column groups of `x` `[rows, cols]`: `out[row, group] = Σ_{c in group} s_c·x[row, c]`
-/// with signs `s` `[cols]`. `out` is `[rows, cols / width]`.
-pub fn signed_group_sums(x: &[f32], signs: &[f32], width: usize, out: &mut [f32]) {
-    let cols = signs.len();
-    let groups = cols / width;
-    for_row_blocks(out, groups, |first, out| {
-        vectorised(|| {
-            for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups)) {
-                for (g, out) in out.iter_mut().enumerate() {
-                    *out = norm::dot(&x[g * width..][..width], &signs[g * width..][..width]);
-                }
-            }
-        });
-    });
+/// `out[row, g] = Σ_{c in groups[g]} s_c·x[row, c]` with signs `s` `[cols]`: `x` `[rows, cols]`, `out` `[rows, groups]`.
+pub fn signed_group_sums(x: &[f32], signs: &[f32], groups: &[Range<usize>], out: &mut [f32]) {
+    for_groups(x, signs.len(), groups, out, |x, group| norm::dot(&x[group.clone()], &signs[group]));
 }
 
-/// For each of the equal-width column groups of `x` `[rows, cols]`: `out[row, group] = Σ_{c in group} x[row, c]²`.
-pub fn squared_group_norms(x: &[f32], cols: usize, width: usize, out: &mut [f32]) {
-    let groups = cols / width;
-    for_row_blocks(out, groups, |first, out| {
+/// `out[row, g] = Σ_{c in groups[g]} x[row, c]²`: `x` `[rows, cols]`, `out` `[rows, groups]`.
+pub fn squared_group_norms(x: &[f32], cols: usize, groups: &[Range<usize>], out: &mut [f32]) {
+    for_groups(x, cols, groups, out, |x, group| norm::sum_of_squares(&x[group]));
+}
+
+fn for_groups(
+    x: &[f32],
+    cols: usize,
+    groups: &[Range<usize>],
+    out: &mut [f32],
+    reduce: impl Fn(&[f32], Range<usize>) -> f32 + Sync,
+) {
+    if groups.is_empty() {
+        return;
+    }
+    for_row_blocks(out, groups.len(), |first, out| {
         vectorised(|| {
-            for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups)) {
-                for (g, out) in out.iter_mut().enumerate() {
-                    *out = norm::sum_of_squares(&x[g * width..][..width]);
-                }
+            for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups.len())) {
+                out.iter_mut().zip(groups).for_each(|(out, group)| *out = reduce(x, group.clone()));
             }
         });
     });
@@ -190,8 +189,9 @@ mod tests {
         assert!((squared_norm(&x) / truth - 1.0).abs() < 1e-6);
         let signs: Vec<f32> = (0..20).map(|i| if i % 3 == 0 { -1.0 } else { 1.0 }).collect();
         let (mut sums, mut squares) = (vec![0.0; 40], vec![0.0; 40]);
-        signed_group_sums(&x[..200], &signs, 5, &mut sums);
-        squared_group_norms(&x[..200], 20, 5, &mut squares);
+        let groups = [0..5, 5..10, 10..15, 15..20];
+        signed_group_sums(&x[..200], &signs, &groups, &mut sums);
+        squared_group_norms(&x[..200], 20, &groups, &mut squares);
         let at = 7 * 20 + 10..7 * 20 + 15;
         let sum: f32 = x[at.clone()].iter().zip(&signs[10..15]).map(|(x, s)| x * s).sum();
         let square: f32 = x[at].iter().map(|x| x * x).sum();
