@@ -102,5 +102,8 @@ impl<'a> MatMut<'a> {
 
 fn assert_within(len: usize, rows: usize, cols: usize, row_stride: usize) {
     let needed = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
-    assert!(needed <= len, "[{rows}, {cols}] with row stride {row_stride} needs {needed} elements, found {len}");
+    assert!(
+        needed <= len,
+        "[{rows}, {cols}] with row stride {row_stride} needs {needed} elements, found {len}"
+    );
 }

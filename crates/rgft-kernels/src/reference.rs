@@ -98,9 +98,9 @@ pub fn pool(pool: Pool, x: &[f64], cols: usize, lengths: &[usize]) -> Vec<f64> {
     let mut first = 0;
     for &t in lengths {
         let rows = if pool == Pool::Mean { t } else { 1 };
-        out.extend((0..cols).map(|c| {
-            (0..rows).map(|r| x[(first + r) * cols + c]).sum::<f64>() / rows as f64
-        }));
+        out.extend(
+            (0..cols).map(|c| (0..rows).map(|r| x[(first + r) * cols + c]).sum::<f64>() / rows as f64),
+        );
         first += t;
     }
     out
@@ -151,7 +151,9 @@ mod tests {
 
     #[test]
     fn erf_at_tabled_points() {
-        for (x, y) in [(0.5, 0.520_499_877_813_046_5), (2.0, 0.995_322_265_018_952_7), (3.5, 0.999_999_256_901_627_6)] {
+        for (x, y) in
+            [(0.5, 0.520_499_877_813_046_5), (2.0, 0.995_322_265_018_952_7), (3.5, 0.999_999_256_901_627_6)]
+        {
             assert!((erf(x) - y).abs() < 1e-14 && (erf(-x) + y).abs() < 1e-14);
         }
     }

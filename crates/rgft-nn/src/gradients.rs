@@ -200,15 +200,22 @@ impl Gradients {
     }
 
     /// `‖g‖²` of one slice of parameter `index`, in f64 (0 when nothing was written).
-    pub fn squared_norm_of(&self, engine: &Engine, index: usize, axis: Axis, range: Range<usize>, rows: usize) -> f64 {
+    pub fn squared_norm_of(
+        &self,
+        engine: &Engine,
+        index: usize,
+        axis: Axis,
+        range: Range<usize>,
+        rows: usize,
+    ) -> f64 {
         match self.block(index, axis, range.clone()) {
             None => 0.0,
             Some(GradientBlock::Rows(table)) => engine.kernels.squared_norm(&table.data),
             Some(GradientBlock::Dense { data, stride }) => match axis {
                 Axis::Rows => engine.kernels.squared_norm(&data[..range.len() * stride]),
-                Axis::Cols => (0..rows)
-                    .map(|r| engine.kernels.squared_norm(&data[r * stride..][..range.len()]))
-                    .sum(),
+                Axis::Cols => {
+                    (0..rows).map(|r| engine.kernels.squared_norm(&data[r * stride..][..range.len()])).sum()
+                }
             },
         }
     }

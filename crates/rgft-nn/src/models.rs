@@ -79,7 +79,7 @@ pub struct Grain {
 }
 
 /// A network that is trained selectively.
-pub trait Model {
+pub trait Model: Send {
     /// Its numbers.
     fn parameters(&self) -> &Parameters;
 

@@ -1,6 +1,7 @@
 //! What backward must compute at each site, decided by the plan before forward runs.
 //!
-//! Forward saves only what these needs will read, and backward computes nothing that they do not ask for.
+//! Forward saves only what these needs will read, and backward computes nothing that they do not ask for. Norms and
+//! embedding tables are needed whole or not at all; linear maps in any part.
 
 use rgft_core::{Ranges, Slices};
 
@@ -21,6 +22,11 @@ impl Needs {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.dx.is_none() && self.dw.is_none() && self.db.is_none() && !self.observe
+    }
+
+    /// Whether backward will read the site's input, or columns of it.
+    pub fn reads_some_input(&self) -> bool {
+        self.observe || !self.dw.is_none()
     }
 
     /// Whether backward will read the site's whole input.

@@ -97,7 +97,8 @@ impl Checkpoint {
         });
         let views = views.collect::<Result<Vec<_>, _>>()?;
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| damaged(error.to_string()))?;
+        let bytes =
+            safetensors::serialize(views, Some(metadata)).map_err(|error| damaged(error.to_string()))?;
         write_whole(path, &bytes).map_err(io)
     }
 }
@@ -178,7 +179,12 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// If it is missing and required, has another shape or type, or holds NaN or infinity.
-    pub fn take(&mut self, aliases: &[&str], shape: &[usize], init: Init) -> Result<(Vec<f32>, bool), NnError> {
+    pub fn take(
+        &mut self,
+        aliases: &[&str],
+        shape: &[usize],
+        init: Init,
+    ) -> Result<(Vec<f32>, bool), NnError> {
         let found = aliases.iter().find_map(|name| self.find(name));
         let n = shape.iter().product();
         match (found, init) {
@@ -194,19 +200,26 @@ impl<'a> Weights<'a> {
             (None, _) => {
                 let name = aliases.last().copied().unwrap_or_default();
                 let nearest = self.nearest(name);
-                return Err(NnError::MissingTensor { folder: self.folder.into(), name: name.into(), nearest });
+                return Err(NnError::MissingTensor {
+                    folder: self.folder.into(),
+                    name: name.into(),
+                    nearest,
+                });
             }
         }
         self.drawn += 1;
         Ok(match init {
             Init::Constant(value) => (vec![value; n], true),
-            Init::Normal(deviation) | Init::Fresh(deviation) => (normal(self.seed, self.drawn, n, deviation), true),
+            Init::Normal(deviation) | Init::Fresh(deviation) => {
+                (normal(self.seed, self.drawn, n, deviation), true)
+            }
         })
     }
 
     /// By name, or by the names that old checkpoints give to a norm's parameters.
     fn find(&self, name: &str) -> Option<usize> {
-        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let old =
+            name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         [name, &old].into_iter().find_map(|name| self.checkpoint.by_name.get(name).copied())
     }
 
@@ -219,7 +232,9 @@ impl<'a> Weights<'a> {
         let bytes = &stored.bytes;
         let words16 = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
         let data: Vec<f32> = match stored.dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
             Dtype::BF16 => words16().map(|w| half::bf16::from_bits(w).to_f32()).collect(),
             Dtype::F16 => words16().map(|w| half::f16::from_bits(w).to_f32()).collect(),
             Dtype::F64 => bytes
@@ -236,7 +251,8 @@ impl<'a> Weights<'a> {
 
     /// The name in the checkpoint that shares the longest ending with `name`.
     fn nearest(&self, name: &str) -> Option<String> {
-        let shared = |other: &str| name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
+        let shared =
+            |other: &str| name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
         let best = self.checkpoint.names().max_by_key(|other| shared(other))?;
         (shared(best) >= 8).then(|| best.to_string())
     }

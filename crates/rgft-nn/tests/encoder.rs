@@ -34,7 +34,8 @@ struct Packed {
 
 impl Packed {
     fn of(golden: &Value) -> Self {
-        let rows = |key: &str| -> Option<Vec<Vec<u32>>> { serde_json::from_value(golden.get(key)?.clone()).ok() };
+        let rows =
+            |key: &str| -> Option<Vec<Vec<u32>>> { serde_json::from_value(golden.get(key)?.clone()).ok() };
         let ids = rows("ids").unwrap();
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let types = rows("type_ids").map_or_else(|| vec![0; lengths.iter().sum()], |rows| rows.concat());
@@ -156,7 +157,12 @@ fn other_losses_are_pytorchs() {
 }
 
 /// A random plan: some components, and a cut at or below the lowest of them.
-fn plan_of(model: &dyn Model, granularity: Granularity, chosen: &[bool], deeper: usize) -> (Vec<Component>, Vec<usize>, usize) {
+fn plan_of(
+    model: &dyn Model,
+    granularity: Granularity,
+    chosen: &[bool],
+    deeper: usize,
+) -> (Vec<Component>, Vec<usize>, usize) {
     let components = model.components(Grain { granularity, neuron_group: 0 });
     let active: Vec<usize> = (0..components.len()).filter(|i| chosen[i % chosen.len()]).collect();
     let lowest = active.iter().map(|&i| components[i].depth).min().unwrap_or(model.levels() - 1);
@@ -300,15 +306,9 @@ fn the_second_step_allocates_nothing() {
     let mut gradients = Gradients::new(&engine, model.parameters(), &update, &tables(&*model));
     let mut step = || {
         gradients.clear();
-        models::forward_backward(
-            &*model,
-            &engine,
-            packed.batch(),
-            &needs,
-            &mut gradients,
-            &mut Blind,
-            |z| engine.kernels.cross_entropy(z.data_mut(), &[0, 2, 1, 2], 1.0),
-        );
+        models::forward_backward(&*model, &engine, packed.batch(), &needs, &mut gradients, &mut Blind, |z| {
+            engine.kernels.cross_entropy(z.data_mut(), &[0, 2, 1, 2], 1.0)
+        });
         engine.arena.allocations()
     };
     let warm = step();

@@ -1,3 +1,31 @@
-//! RGFT's training: recipe, loop, optimizers, methods, checkpoints
+//! Training: from a checked recipe to a fine-tuned model, its events and its files.
+//!
+//! `recipe → workload (model + data) → method's plan → forward → loss → backward → optimizer → event`. Methods see
+//! components and costs, never an architecture; the command line and the reports are elsewhere.
 
+mod costs;
+mod error;
+mod evaluate;
+pub mod methods;
+mod optimizer;
+mod out_folder;
+mod outlook;
+mod predict;
+mod process;
 pub mod recipe;
+pub mod schedule_of_batches;
+mod tracking;
+mod trainer;
+mod workload;
+
+pub use costs::Costs;
+pub use error::TrainError;
+pub use evaluate::{Evaluation, evaluate};
+pub use optimizer::{Optimizer, StepSize};
+pub use out_folder::OutFolder;
+pub use outlook::{MapOutcome, Outlook, map, outlook};
+pub use predict::{Prediction, Predictor};
+pub use process::peak_rss_bytes;
+pub use tracking::Tracker;
+pub use trainer::{RunOutcome, train};
+pub use workload::Workload;

@@ -1,1 +1,35 @@
-fn main() {}
+//! The `rgft` program: arguments in, a command run, an exit status out.
+
+mod args;
+mod bench;
+mod commands;
+mod pool;
+mod printer;
+
+use clap::Parser;
+
+use crate::args::{Bench, Cli, Command};
+use crate::printer::{Exit, Printer};
+
+fn main() -> Exit {
+    // clap itself exits with 2 for bad arguments, and with 0 for --help and --version.
+    let cli = Cli::parse();
+    let mut printer = Printer::new(cli.json, cli.quiet);
+    let done = match &cli.command {
+        Command::Train(args) => commands::train::run(args, cli.threads, &mut printer),
+        Command::Plan(args) => commands::plan::run(args, cli.threads, &mut printer),
+        Command::Map(args) => commands::map::run(args, cli.threads, &mut printer),
+        Command::Eval(args) => commands::predict::eval(args, cli.threads, &mut printer),
+        Command::Predict(args) => commands::predict::predict(args, cli.threads, &mut printer),
+        Command::Demo(args) => commands::demo::run(args, cli.threads, &mut printer),
+        Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),
+        Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),
+    };
+    match done {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            printer.error(&error);
+            Exit::of(&error)
+        }
+    }
+}

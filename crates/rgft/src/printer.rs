@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rgft_core::{Event, Level};
 use rgft_data::DataError;
 use rgft_nn::NnError;
+use rgft_train::TrainError;
 use rgft_train::recipe::RecipeError;
 use serde::Serialize;
 
@@ -34,7 +35,8 @@ impl Exit {
     /// The status for `error`: bad input where a recipe, a data file or a model folder is to blame.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         let input = |cause: &(dyn std::error::Error + 'static)| {
-            cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
+            let of_run = cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_bad_input);
+            of_run || cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
         };
         if error.chain().any(input) { Exit::BadInput } else { Exit::Failed }
     }
@@ -50,6 +52,8 @@ impl Termination for Exit {
 struct Progress {
     bar: ProgressBar,
     total_steps: usize,
+    /// FLOPs at which a budget ends the run.
+    budget_flops: f64,
     components: usize,
     started: Instant,
     last_line: Option<Instant>,
@@ -75,11 +79,6 @@ impl Printer {
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (out, err) = (Box::new(io::stdout()), Box::new(io::stderr()));
         Printer { json, quiet, terminal, colour, out, err, progress: None }
-    }
-
-    /// Whether results are one JSON document.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
     }
 
     // --- results, on stdout --------------------------------------------------------------------------
@@ -221,9 +220,12 @@ impl Printer {
                 total_steps,
                 parameters,
                 components,
+                full_equivalent_flops,
                 ..
             } => {
-                self.start(*total_steps, components.len());
+                let budget_flops =
+                    if *budget < 1.0 { budget * *full_equivalent_flops as f64 } else { f64::INFINITY };
+                self.start(*total_steps, budget_flops, components.len());
                 self.line(&format!(
                     "{method} (budget {budget}) on {model}: {} parameters, {train_examples} examples, {total_steps} steps",
                     scaled(*parameters as f64)
@@ -248,7 +250,7 @@ impl Printer {
         }
     }
 
-    fn start(&mut self, total_steps: usize, components: usize) {
+    fn start(&mut self, total_steps: usize, budget_flops: f64, components: usize) {
         self.clear();
         let target = if self.terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total_steps as u64), target);
@@ -257,8 +259,15 @@ impl Printer {
             bar.set_style(style);
         }
         let started = Instant::now();
-        self.progress =
-            Some(Progress { bar, total_steps, components, started, last_line: None, plan: String::new() });
+        self.progress = Some(Progress {
+            bar,
+            total_steps,
+            budget_flops,
+            components,
+            started,
+            last_line: None,
+            plan: String::new(),
+        });
     }
 
     fn step(&mut self, done: usize, loss: f64, flops: u64) {
@@ -273,8 +282,10 @@ impl Printer {
         let due = progress.last_line.is_none_or(|last| now.duration_since(last) >= LINE_INTERVAL);
         if due || done == progress.total_steps {
             progress.last_line = Some(now);
-            let per_step = progress.started.elapsed().as_secs_f64() / done as f64;
-            let left = per_step * progress.total_steps.saturating_sub(done) as f64;
+            // A run ends with its data or with its budget, whichever is first.
+            let part =
+                (done as f64 / progress.total_steps.max(1) as f64).max(flops as f64 / progress.budget_flops);
+            let left = progress.started.elapsed().as_secs_f64() * (1.0 / part - 1.0).max(0.0);
             let line = format!("step {done}/{}: {state}, {left:.0} s left", progress.total_steps);
             self.line(&line);
         }

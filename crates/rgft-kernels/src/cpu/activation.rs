@@ -158,9 +158,9 @@ mod tests {
                 let at = x[i] as f64 + bias[i % 30] as f64;
                 assert!((y[i] as f64 - reference::activation(activation, at)).abs() < 2e-6);
                 let h = 1e-5;
-                let difference =
-                    (reference::activation(activation, at + h) - reference::activation(activation, at - h))
-                        / (2.0 * h);
+                let difference = (reference::activation(activation, at + h)
+                    - reference::activation(activation, at - h))
+                    / (2.0 * h);
                 let expected = if matches!(i % 30, 2..10 | 20..30) { difference } else { 1.0 };
                 assert!((slope[i] as f64 - expected).abs() < 5e-6, "{activation:?} at {at}");
             }

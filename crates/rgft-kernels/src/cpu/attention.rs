@@ -200,8 +200,10 @@ fn softmax_rows(x: &mut [f32], cols: usize, scale: f32) {
             for chunk in &mut chunks {
                 lanes.iter_mut().zip(chunk).for_each(|(m, x)| *m = if *x > *m { *x } else { *m });
             }
-            let largest =
-                lanes.iter().chain(chunks.remainder()).fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
+            let largest = lanes
+                .iter()
+                .chain(chunks.remainder())
+                .fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m });
             row.iter_mut().for_each(|x| *x = exp((*x - largest) * scale));
             let inverse = 1.0 / super::norm::sum(row);
             row.iter_mut().for_each(|x| *x *= inverse);

@@ -150,12 +150,8 @@ mod tests {
         let (projection, residual) = (numbers(1, rows * cols), numbers(2, rows * cols));
         let (bias, gamma, beta) = (numbers(3, cols), numbers(4, cols), numbers(5, cols));
         for dropout in [None, Some(Dropout { seed: 9, probability: 0.3 })] {
-            let input = NormInput {
-                projection: &projection,
-                bias: Some(&bias),
-                dropout,
-                residual: Some(&residual),
-            };
+            let input =
+                NormInput { projection: &projection, bias: Some(&bias), dropout, residual: Some(&residual) };
             let weights = NormWeights { weight: &gamma, bias: &beta, epsilon: 1e-5 };
             let (mut y, mut n, mut s) = (vec![0.0; rows * cols], vec![0.0; rows * cols], vec![0.0; rows]);
             layer_norm(input, weights, &mut y, Some((&mut n, &mut s)));

@@ -207,8 +207,13 @@ mod tests {
         let mut m = vec![0.0; 40];
         let step = Sgd { learning_rate: 0.1, weight_decay: 0.01, momentum: 0.9, gradient_scale: 2.0 };
         for _ in 0..2 {
-            let block =
-                Block { weight: &mut w, weight_stride: 40, gradient: Some(&g), gradient_stride: 40, width: 40 };
+            let block = Block {
+                weight: &mut w,
+                weight_stride: 40,
+                gradient: Some(&g),
+                gradient_stride: 40,
+                width: 40,
+            };
             sgd(block, &mut m, step);
         }
         for i in 0..40 {

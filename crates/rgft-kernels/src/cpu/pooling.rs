@@ -48,7 +48,9 @@ mod tests {
     fn pools_and_its_transpose() {
         let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
         let lengths = [2, 0, 4];
-        for (kind, expected) in [(Pool::Mean, [1.0, 2.0, 0.0, 0.0, 7.0, 8.0]), (Pool::First, [0.0, 1.0, 0.0, 0.0, 4.0, 5.0])] {
+        for (kind, expected) in
+            [(Pool::Mean, [1.0, 2.0, 0.0, 0.0, 7.0, 8.0]), (Pool::First, [0.0, 1.0, 0.0, 0.0, 4.0, 5.0])]
+        {
             let mut out = [9.0; 6];
             pool(kind, &x, 2, &lengths, &mut out);
             assert_eq!(out, expected);

@@ -105,9 +105,8 @@ pub fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &m
 /// `‖x‖²` in f64, summed block by block in a fixed order.
 pub fn squared_norm(x: &[f32]) -> f64 {
     const BLOCK: usize = 1 << 14;
-    let block = |x: &[f32]| -> f64 {
-        vectorised(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum())
-    };
+    let block =
+        |x: &[f32]| -> f64 { vectorised(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum()) };
     if x.len() <= BLOCK {
         return block(x);
     }

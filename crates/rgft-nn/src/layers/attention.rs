@@ -53,14 +53,16 @@ impl Attention {
     }
 
     fn saves_input(&self, cx: Context) -> bool {
-        self.inputs().iter().any(|linear| cx.needs[linear.site].reads_input())
+        self.inputs().iter().any(|linear| cx.needs[linear.site].reads_some_input())
     }
 
     /// The heads that backward goes through.
     fn active_heads(&self, needs: &[Needs]) -> Vec<usize> {
         let columns = runs(&needs[self.output.site].dx, self.output.input);
         let width = self.width();
-        (0..self.heads).filter(|h| columns.iter().any(|c| c.start < (h + 1) * width && h * width < c.end)).collect()
+        (0..self.heads)
+            .filter(|h| columns.iter().any(|c| c.start < (h + 1) * width && h * width < c.end))
+            .collect()
     }
 
     /// `x`, `y` `[tokens, hidden]`.
@@ -181,7 +183,13 @@ pub(crate) fn set_norm_needs(
     own.observe = observe;
 }
 
-fn attention_products(site: usize, lengths: &[usize], heads: usize, width: usize, mut out: impl FnMut(Product)) {
+fn attention_products(
+    site: usize,
+    lengths: &[usize],
+    heads: usize,
+    width: usize,
+    mut out: impl FnMut(Product),
+) {
     for &t in lengths {
         for (m, k, n) in [(t, width, t), (t, t, width)] {
             out(Product { site, pass: Pass::Forward, batch: heads, m, k, n });

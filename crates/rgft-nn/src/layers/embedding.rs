@@ -62,7 +62,14 @@ impl Embeddings {
     }
 
     /// `dx` `[tokens, width]`: the end of every backward that comes this far.
-    pub fn backward(&self, cx: Context, rows: &TokenRows, mut dx: Tensor, tape: &mut Tape, sinks: &mut Sinks) {
+    pub fn backward(
+        &self,
+        cx: Context,
+        rows: &TokenRows,
+        mut dx: Tensor,
+        tape: &mut Tape,
+        sinks: &mut Sinks,
+    ) {
         if let Some(dropout) = cx.engine.dropout(self.words.site, self.dropout) {
             cx.engine.kernels.drop_elements(dropout, dx.data_mut());
         }

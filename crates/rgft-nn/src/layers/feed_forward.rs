@@ -47,7 +47,7 @@ impl FeedForward {
         self.down.save_input(cx, activated, tape);
         let bias = cx.parameters.data(self.down.bias);
         let y = self.norm.forward(cx, &projection, Some(bias), Some(&x), tape);
-        if cx.needs[self.up.site].reads_input() {
+        if cx.needs[self.up.site].reads_some_input() {
             tape.push(x);
         }
         y
@@ -55,7 +55,7 @@ impl FeedForward {
 
     /// `dy` → dx, where something below the block needs it.
     pub fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
-        let x = cx.needs[self.up.site].reads_input().then(|| tape.pop());
+        let x = cx.needs[self.up.site].reads_some_input().then(|| tape.pop());
         let mut dx = self.norm.backward(cx, dy, tape, sinks)?;
         let dropped = self.norm.branch_delta(cx, &dx);
         let branch = dropped.as_ref().unwrap_or(&dx);

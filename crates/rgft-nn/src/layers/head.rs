@@ -51,7 +51,13 @@ impl Head {
     }
 
     /// The output residual `r` `[sequences, outputs]` → dx `[tokens, hidden]`, where something below needs it.
-    pub fn backward(&self, cx: Context, residual: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+    pub fn backward(
+        &self,
+        cx: Context,
+        residual: Tensor,
+        tape: &mut Tape,
+        sinks: &mut Sinks,
+    ) -> Option<Tensor> {
         let input = self.classifier.saved_input(cx, tape);
         self.classifier.backward_parameters(cx, input.as_ref(), &residual, sinks);
         let mut d = self.classifier.backward_input(cx, &residual)?;

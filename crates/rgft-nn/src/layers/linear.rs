@@ -65,7 +65,7 @@ impl Linear {
     /// The tensor that [`Linear::save_input`] put on the tape, if it put one.
     pub fn saved_input(&self, cx: Context, tape: &mut Tape) -> Option<Tensor> {
         let needs = self.needs(cx);
-        (needs.reads_input() || !needs.dw.is_none()).then(|| tape.pop())
+        needs.reads_some_input().then(|| tape.pop())
     }
 
     fn gather_input(&self, cx: Context, x: &Tensor) -> Tensor {
@@ -100,7 +100,7 @@ impl Linear {
                 cx.engine.kernels.gather_columns(delta.data(), self.output, &rows, panel.data_mut());
                 self.add_dw(cx, panel.mat(), x.mat(), sinks);
             }
-            // An observed input was saved whole, for the probe.
+            // The input was saved whole, for the probe or for another layer that reads it.
             Slices::Cols(_) if x.cols() == self.input => {
                 let panel = self.gather_input(cx, x);
                 self.add_dw(cx, delta.mat(), panel.mat(), sinks);

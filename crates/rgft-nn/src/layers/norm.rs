@@ -55,7 +55,8 @@ impl Norm {
         };
         let mut y = cx.engine.tensor(rows, self.width);
         if self.saves(cx) {
-            let (mut normalised, mut scales) = (cx.engine.tensor(rows, self.width), cx.engine.tensor(rows, 1));
+            let (mut normalised, mut scales) =
+                (cx.engine.tensor(rows, self.width), cx.engine.tensor(rows, 1));
             let saved = Some((normalised.data_mut(), scales.data_mut()));
             cx.engine.kernels.layer_norm(input, weights, y.data_mut(), saved);
             tape.push(normalised);
@@ -67,7 +68,13 @@ impl Norm {
     }
 
     /// Accumulates dγ and dβ; returns dz `[rows, width]` where something below needs it.
-    pub fn backward(&self, cx: Context, mut dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+    pub fn backward(
+        &self,
+        cx: Context,
+        mut dy: Tensor,
+        tape: &mut Tape,
+        sinks: &mut Sinks,
+    ) -> Option<Tensor> {
         let needs = &cx.needs[self.site];
         if !self.saves(cx) {
             return None;

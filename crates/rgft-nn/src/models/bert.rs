@@ -86,6 +86,16 @@ impl Model for Bert {
         let reached = |level: usize| cut <= level;
         // Parameter gradients first: the blocks derive from them what must be carried where.
         for (own, site) in needs.iter_mut().zip(&self.sites) {
+            let is_whole = |parameter: usize| update[parameter].is_none() || update[parameter] == Slices::All;
+            debug_assert!(
+                match site.kind {
+                    SiteKind::Linear { .. } => true,
+                    SiteKind::Norm { weight, bias } => is_whole(weight) && is_whole(bias),
+                    SiteKind::Embedding { weight } => is_whole(weight),
+                },
+                "{} is updated whole or not at all",
+                site.name
+            );
             match site.kind {
                 SiteKind::Linear { weight, bias } | SiteKind::Norm { weight, bias } => {
                     own.dw = update[weight].clone();
@@ -105,7 +115,11 @@ impl Model for Bert {
             }
         }
         if reached(0) {
-            let tables = [Some(&self.embeddings.words), Some(&self.embeddings.positions), self.embeddings.types.as_ref()];
+            let tables = [
+                Some(&self.embeddings.words),
+                Some(&self.embeddings.positions),
+                self.embeddings.types.as_ref(),
+            ];
             let mut any = observe;
             for table in tables.into_iter().flatten() {
                 needs[table.site].observe = observe;

@@ -28,7 +28,14 @@ impl Builder<'_> {
         [self.whole(norm.weight), self.whole(norm.bias), self.whole(branch.bias)]
     }
 
-    fn push(&mut self, name: String, kind: ComponentKind, layer: Option<usize>, depth: usize, slices: Vec<Slice>) {
+    fn push(
+        &mut self,
+        name: String,
+        kind: ComponentKind,
+        layer: Option<usize>,
+        depth: usize,
+        slices: Vec<Slice>,
+    ) {
         let parameters = &self.model.parameters;
         let scalars = |slice: &Slice| {
             let parameter = &parameters[slice.parameter];
@@ -139,7 +146,13 @@ fn groups(builder: &mut Builder, l: usize, neuron_group: usize) {
         builder.push(name, ComponentKind::Neurons, layer, 2 + 2 * l, slices);
     }
     let slices = builder.norm(&feed_forward.norm, &feed_forward.down).to_vec();
-    builder.push(format!("encoder.layer.{l}.feed_forward.norm"), ComponentKind::Norm, layer, 2 + 2 * l, slices);
+    builder.push(
+        format!("encoder.layer.{l}.feed_forward.norm"),
+        ComponentKind::Norm,
+        layer,
+        2 + 2 * l,
+        slices,
+    );
 }
 
 fn head(builder: &mut Builder) {

@@ -122,7 +122,8 @@ impl Config {
             epsilon: keys.number("layer_norm_eps", Some(1e-12))? as f32,
             activation,
             hidden_dropout,
-            attention_dropout: keys.probability(name("attention_probs_dropout_prob", "attention_dropout"), 0.1)?,
+            attention_dropout: keys
+                .probability(name("attention_probs_dropout_prob", "attention_dropout"), 0.1)?,
             head_dropout: keys.probability(own_head, if distil { 0.2 } else { hidden_dropout.into() })?,
             initializer_range: keys.number("initializer_range", Some(0.02))? as f32,
             first_position,

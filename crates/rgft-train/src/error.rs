@@ -1,0 +1,80 @@
+//! What can go wrong in a run, and whose fault it was.
+
+use std::path::PathBuf;
+
+use rgft_core::CoreError;
+use rgft_data::DataError;
+use rgft_nn::NnError;
+
+use crate::recipe::RecipeError;
+
+/// Errors of training, evaluating and predicting.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    // ---- the input was wrong ----
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model folder.
+    #[error(transparent)]
+    Model(#[from] NnError),
+    /// A setting of the method.
+    #[error(transparent)]
+    Method(#[from] CoreError),
+    /// The out folder cannot be used.
+    #[error("{}: {problem}\nhint: {hint}", path.display())]
+    OutFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Model and data do not fit together.
+    #[error("{problem}\nhint: {hint}")]
+    Mismatch {
+        /// What does not fit.
+        problem: String,
+        /// What to do.
+        hint: &'static str,
+    },
+
+    // ---- the run failed ----
+    /// The loss is no longer a number.
+    #[error(
+        "the loss is {loss} at step {step}: training diverged\nhint: lower learning-rate or head-learning-rate, or set clip"
+    )]
+    Diverged {
+        /// The step.
+        step: usize,
+        /// The loss there.
+        loss: f64,
+    },
+    /// A file could not be written during the run.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread pool could not be made.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What rayon said.
+        reason: String,
+    },
+}
+
+impl TrainError {
+    /// Whether the caller's input was at fault (exit status 2), not the run (1).
+    pub fn is_bad_input(&self) -> bool {
+        !matches!(self, Self::Diverged { .. } | Self::Write { .. } | Self::Threads { .. })
+    }
+}

@@ -1,0 +1,148 @@
+//! The folder of a run: checked before anything is computed, and every file in it whole at any moment.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use rgft_core::{Certificate, ComponentInfo, Event, RunSummary};
+use rgft_data::TOKENIZER_FILES;
+use rgft_nn::weights::write_whole;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::recipe::Recipe;
+use crate::{TrainError, Workload};
+
+/// A folder that a run writes to.
+pub struct OutFolder {
+    path: PathBuf,
+    events: BufWriter<File>,
+}
+
+impl OutFolder {
+    /// Creates the folder, or takes over one that is empty or holds an earlier run.
+    ///
+    /// # Errors
+    /// If it cannot be written, or holds other things.
+    pub fn create(path: &Path) -> Result<Self, TrainError> {
+        let refuse = |problem: String, hint| TrainError::OutFolder { path: path.into(), problem, hint };
+        let unwritable =
+            |error: std::io::Error| refuse(error.to_string(), "choose a folder that can be written");
+        if path.exists() && !path.is_dir() {
+            return Err(refuse("is a file".into(), "give a folder to --out"));
+        }
+        std::fs::create_dir_all(path).map_err(unwritable)?;
+        let holds_something = std::fs::read_dir(path).map_err(unwritable)?.next().is_some();
+        if holds_something && !path.join("events.jsonl").is_file() {
+            return Err(refuse("holds files that are no run".into(), "choose an empty folder"));
+        }
+        let events = File::create(path.join("events.jsonl")).map_err(unwritable)?;
+        // What an earlier run left would contradict what this one writes.
+        for stale in ["run.json", "certificate.json", "error_map.json", "report.html"] {
+            match std::fs::remove_file(path.join(stale)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(error)),
+                _ => {}
+            }
+        }
+        Ok(Self { path: path.into(), events: BufWriter::new(events) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends an event as one line of `events.jsonl`, and flushes it.
+    ///
+    /// # Errors
+    /// If the disk is full, say.
+    pub fn event(&mut self, event: &Event) -> Result<(), TrainError> {
+        let line = serde_json::to_string(event).unwrap_or_default();
+        let written = writeln!(self.events, "{line}").and_then(|()| self.events.flush());
+        written.map_err(|source| TrainError::Write { path: self.path.join("events.jsonl"), source })
+    }
+
+    /// Writes `name`, whole or not at all.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        let path = self.path.join(name);
+        write_whole(&path, bytes).map_err(|source| TrainError::Write { path, source })
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), TrainError> {
+        let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+        bytes.push(b'\n');
+        self.write(name, &bytes)
+    }
+
+    /// Writes the model so that `transformers` and this program load it: weights, `config.json`, tokenizer.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn model(&self, workload: &Workload) -> Result<(), TrainError> {
+        for name in TOKENIZER_FILES {
+            let source = workload.tokenizer_folder.join(name);
+            if source.is_file() {
+                let bytes =
+                    std::fs::read(&source).map_err(|e| TrainError::Write { path: source, source: e })?;
+                self.write(name, &bytes)?;
+            }
+        }
+        self.write_json("config.json", &workload.config())?;
+        workload.model.checkpoint().write(&self.path.join("model.safetensors"))?;
+        Ok(())
+    }
+
+    /// Writes `recipe.toml`, complete and re-runnable.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn recipe(&self, recipe: &Recipe) -> Result<(), TrainError> {
+        self.write("recipe.toml", recipe.to_toml().as_bytes())
+    }
+
+    /// Writes `error_map.json`: the components with their energies and shares.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn error_map(
+        &self,
+        components: &[ComponentInfo],
+        energies: &[f64],
+        shares: &[f64],
+    ) -> Result<(), TrainError> {
+        let rows: Vec<_> = components
+            .iter()
+            .zip(energies.iter().zip(shares))
+            .map(|(component, (energy, share))| {
+                json!({
+                    "name": component.name,
+                    "kind": component.kind,
+                    "layer": component.layer,
+                    "parameters": component.parameters,
+                    "energy": energy,
+                    "share": share,
+                })
+            })
+            .collect();
+        self.write_json("error_map.json", &json!({ "components": rows }))
+    }
+
+    /// Writes `certificate.json`.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn certificate(&self, certificate: &Certificate) -> Result<(), TrainError> {
+        self.write_json("certificate.json", certificate)
+    }
+
+    /// Writes `run.json`: the last file of a run, so its presence says that the run is complete.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn summary(&self, summary: &RunSummary) -> Result<(), TrainError> {
+        self.write_json("run.json", summary)
+    }
+}

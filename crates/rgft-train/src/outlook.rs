@@ -1,0 +1,187 @@
+//! Looking without training: what a run would cost (`plan`), and where the errors come from (`map`).
+
+use rgft_core::{ComponentInfo, ErrorMap, ErrorMapSettings, Slices};
+use rgft_data::pack;
+use rgft_nn::models::{self, TokenBatch};
+use rgft_nn::{Gradients, Tape};
+use serde::Serialize;
+
+use crate::costs::{self, Costs};
+use crate::methods::{self, Standing};
+use crate::recipe::{OptimizerName, Recipe};
+use crate::schedule_of_batches::BatchSchedule;
+use crate::tracking::{self, Tracker};
+use crate::trainer::{lengths_of, probe_batch, update_flops};
+use crate::{TrainError, Workload};
+
+/// What a run would compute, save and store.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outlook {
+    /// The method.
+    pub method: String,
+    /// Steps in the data; a budget may end the run before the last one.
+    pub steps: usize,
+    /// What full fine-tuning would compute for the same epochs on the same examples, in FLOPs.
+    pub full_equivalent_flops: u64,
+    /// What the method may compute, in FLOPs.
+    pub budget_flops: u64,
+    /// One typical step of full fine-tuning, in FLOPs.
+    pub full_step_flops: u64,
+    /// One typical step of the first plan, in FLOPs.
+    pub step_flops: u64,
+    /// The first plan's cut; levels count from 0, the embeddings.
+    pub cut: usize,
+    /// Number of levels.
+    pub levels: usize,
+    /// Names of the components that the first plan updates.
+    pub active: Vec<String>,
+    /// Number of components.
+    pub components: usize,
+    /// Scalars that the first plan updates.
+    pub updated_scalars: usize,
+    /// Bytes of weights.
+    pub weight_bytes: u64,
+    /// Bytes of gradients under the first plan (embedding rows counted as looked up in a typical step).
+    pub gradient_bytes: u64,
+    /// Bytes of optimizer state under the first plan.
+    pub optimizer_bytes: u64,
+    /// Bytes that forward saves for backward in a typical step.
+    pub activation_bytes: u64,
+    /// Where the plan comes from, in words.
+    pub basis: &'static str,
+}
+
+/// What `recipe` would do with `work`, from one probe where the method looks first; trains nothing.
+///
+/// # Errors
+/// If the method's settings do not fit the model.
+pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> {
+    let model = &*work.model;
+    let per_scalar = update_flops(recipe);
+    let batches =
+        BatchSchedule::new(&work.train, recipe.epochs, recipe.batch_size, recipe.accumulation, recipe.seed);
+    let all = 0..batches.len();
+    let full_costs: Vec<u64> =
+        all.map(|i| costs::full_step(model, &lengths_of(batches.step(i), work), per_scalar)).collect();
+    let full_equivalent: u64 = full_costs.iter().sum();
+    let mut method = methods::build(recipe, &work.components, model.levels(), full_equivalent)?;
+    let steps = batches.len();
+    // The step in the middle of the run, by cost.
+    let mut by_cost: Vec<usize> = (0..steps).collect();
+    by_cost.sort_by_key(|&i| full_costs[i]);
+    let typical = by_cost[steps / 2];
+    let lengths = lengths_of(batches.step(typical), work);
+    let costs = Costs::new(model, &work.components, &lengths, per_scalar);
+    let engine = Workload::engine(recipe);
+
+    let first_look = (0..steps).find(|&step| method.probe(step, full_equivalent).is_some());
+    let mut basis = "the method's definition";
+    if let Some(step) = first_look {
+        basis = "one probe of the untrained model; the run looks again and again";
+        let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
+        tracker.begin_batch();
+        let batch = pack(&work.train, &batches.step(typical)[0]);
+        probe_batch(&engine, work, &batch, &mut tracker);
+        method.observe(step, &tracker.take(), &tracking::squared_norms(model, &work.components))?;
+    }
+    let standing = Standing {
+        step: first_look.unwrap_or(0),
+        steps_left: steps,
+        costs: &|| costs.clone(),
+        spent: 0,
+        full_left: full_costs.iter().sum(),
+        probe_flops: 0,
+    };
+    let plan = method.plan(standing).unwrap_or_default();
+    let update = models::update_of(model.parameters(), &work.components, &plan.active);
+    let needs = model.needs(&update, plan.cut, false);
+    let updated_scalars: usize = plan.active.iter().map(|&i| work.components[i].parameters).sum();
+
+    // One forward shows what is saved; nothing is learned from it.
+    let batch = pack(&work.train, &batches.step(typical)[0]);
+    let tokens = TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths };
+    let mut tape = Tape::default();
+    model.forward(&engine, tokens, &needs, &mut tape);
+    let gradients = Gradients::new(&engine, model.parameters(), &update, &work.tables());
+    let table_rows =
+        |i: usize| if model.is_table(i) && update[i] == Slices::All { batch.tokens() } else { 0 };
+    let table_scalars: usize = (0..update.len())
+        .map(|i| table_rows(i).min(model.parameters()[i].rows()) * model.parameters()[i].cols())
+        .sum();
+    let moments = if recipe.optimizer == OptimizerName::AdamW { 2 } else { 1 };
+    Ok(Outlook {
+        method: recipe.method.to_string(),
+        steps,
+        full_equivalent_flops: full_equivalent,
+        budget_flops: (recipe.budget * full_equivalent as f64) as u64,
+        full_step_flops: costs.full,
+        step_flops: costs::step(model, &lengths, &needs) + per_scalar * updated_scalars as u64,
+        cut: plan.cut,
+        levels: model.levels(),
+        active: plan.active.iter().map(|&i| work.components[i].name.clone()).collect(),
+        components: work.components.len(),
+        updated_scalars,
+        weight_bytes: 4 * model.parameters().scalars() as u64,
+        gradient_bytes: 4 * (gradients.scalars() + table_scalars) as u64,
+        optimizer_bytes: 4 * moments * updated_scalars as u64,
+        activation_bytes: 4 * tape.scalars() as u64,
+        basis,
+    })
+}
+
+/// An error map with what it cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct MapOutcome {
+    /// The components.
+    pub components: Vec<ComponentInfo>,
+    /// E_i.
+    pub energies: Vec<f64>,
+    /// p_i.
+    pub shares: Vec<f64>,
+    /// Effective number of components, `1/Σp²`.
+    pub effective_components: f64,
+    /// Batches that were carried back.
+    pub batches: usize,
+    /// What they computed, in FLOPs.
+    pub flops: u64,
+    /// Whether the task head is untrained, so that the map shows little but noise.
+    pub head_is_fresh: bool,
+}
+
+/// The error map of `work`'s model on its training data, from `batches` batches; `progress` hears `(done, of)`.
+///
+/// # Errors
+/// If an energy is no number.
+pub fn map(
+    recipe: &Recipe,
+    work: &Workload,
+    batches: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<MapOutcome, TrainError> {
+    let engine = Workload::engine(recipe);
+    let schedule = BatchSchedule::new(&work.train, 1.0, recipe.batch_size, 1, recipe.seed);
+    let of = batches.min(schedule.len());
+    let settings =
+        ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: methods::ENERGY_MAX };
+    let mut error_map = ErrorMap::new(&work.components, settings)?;
+    let mut tracker = Tracker::new(&*work.model, &work.components, recipe.signal, recipe.seed);
+    let norms = tracking::squared_norms(&*work.model, &work.components);
+    let mut flops = 0;
+    for i in 0..of {
+        tracker.begin_batch();
+        let batch = pack(&work.train, &schedule.step(i)[0]);
+        flops += probe_batch(&engine, work, &batch, &mut tracker).total();
+        progress(i + 1, of);
+    }
+    let energies: Vec<Option<f64>> = tracker.take().into_iter().map(Some).collect();
+    error_map.observe(&energies, &norms)?;
+    Ok(MapOutcome {
+        components: work.components.iter().map(ComponentInfo::from).collect(),
+        energies: error_map.energies(),
+        shares: error_map.shares(),
+        effective_components: error_map.effective_components(),
+        batches: of,
+        flops,
+        head_is_fresh: work.head_is_fresh(),
+    })
+}
