@@ -44,7 +44,7 @@ kernels! {
     activation::bias_activation => fn bias_activation(kind: Activation, x: &mut [f32], bias: &[f32], y: &mut [f32]);
     activation::bias_activation_in_place => fn bias_activation_in_place(kind: Activation, x: &mut [f32], bias: &[f32]);
     activation::activation_backward => fn activation_backward(
-        kind: Activation, x: &[f32], dy: &mut [f32], cols: usize, ranges: &[Range<usize>],
+        slope: &[f32], dy: &mut [f32], cols: usize, ranges: &[Range<usize>],
     );
 
     norm::layer_norm => fn layer_norm(

@@ -130,7 +130,7 @@ pub trait Model: Send {
     fn config(&self) -> &Value;
 
     /// The tensors to write back: name, shape, scalars.
-    fn checkpoint(&self) -> Checkpoint;
+    fn checkpoint(&self) -> Checkpoint<'_>;
 }
 
 /// Slices of every parameter that the components `active` cover: what a plan hands to [`Model::needs`].

@@ -3,29 +3,50 @@
 //! A checkpoint is read and checked completely before a model is built from it, and written beside its final
 //! name and renamed, so a crash leaves the old file whole.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::NnError;
 
-/// Named tensors in memory, in their stored types.
+/// Named tensors, in their stored types; borrowed where they are only written.
 #[derive(Clone, Debug, Default)]
-pub struct Checkpoint {
-    tensors: Vec<Stored>,
+pub struct Checkpoint<'a> {
+    tensors: Vec<Stored<'a>>,
     by_name: HashMap<String, usize>,
 }
 
 #[derive(Clone, Debug)]
-struct Stored {
+struct Stored<'a> {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: Cow<'a, [u8]>,
 }
 
-impl Checkpoint {
+impl View for &Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl<'a> Checkpoint<'a> {
     /// Reads `model.safetensors` of a folder, or all shards that `model.safetensors.index.json` names.
     ///
     /// # Errors
@@ -56,14 +77,14 @@ impl Checkpoint {
                 name: name.into(),
                 dtype: view.dtype(),
                 shape: view.shape().to_vec(),
-                bytes: view.data().to_vec(),
+                bytes: Cow::Owned(view.data().to_vec()),
             };
             self.push(stored);
         }
         Ok(())
     }
 
-    fn push(&mut self, stored: Stored) {
+    fn push(&mut self, stored: Stored<'a>) {
         match self.by_name.get(&stored.name) {
             Some(&i) => self.tensors[i] = stored,
             None => {
@@ -74,8 +95,12 @@ impl Checkpoint {
     }
 
     /// Adds (or replaces) an f32 tensor.
-    pub fn push_f32(&mut self, name: &str, shape: &[usize], data: &[f32]) {
-        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+    pub fn push_f32(&mut self, name: &str, shape: &[usize], data: &'a [f32]) {
+        let bytes = if cfg!(target_endian = "little") {
+            Cow::Borrowed(bytemuck::cast_slice(data))
+        } else {
+            data.iter().flat_map(|x| x.to_le_bytes()).collect()
+        };
         self.push(Stored { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes });
     }
 
@@ -89,18 +114,26 @@ impl Checkpoint {
     /// # Errors
     /// If the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), NnError> {
-        let io = |source| NnError::Io { path: path.into(), source };
-        let damaged = |reason: String| NnError::Safetensors { path: path.into(), reason };
-        let views = self.tensors.iter().map(|stored| {
-            let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes);
-            view.map(|view| (&stored.name[..], view)).map_err(|error| damaged(error.to_string()))
-        });
-        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let failed = |error| match error {
+            SafeTensorError::IoError(source) => NnError::Io { path: path.into(), source },
+            other => NnError::Safetensors { path: path.into(), reason: other.to_string() },
+        };
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let bytes =
-            safetensors::serialize(views, Some(metadata)).map_err(|error| damaged(error.to_string()))?;
-        write_whole(path, &bytes).map_err(io)
+        let tensors = self.tensors.iter().map(|stored| (&stored.name[..], stored));
+        let beside = beside(path);
+        safetensors::serialize_to_file(tensors, Some(metadata), &beside).map_err(failed)?;
+        let renamed = File::open(&beside)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&beside, path));
+        renamed.map_err(|source| NnError::Io { path: path.into(), source })
     }
+}
+
+/// Where a file is written before it gets its name.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    PathBuf::from(beside)
 }
 
 /// Writes a file beside its final name, flushes it to the disk and renames it: readers see the old file or the
@@ -110,10 +143,8 @@ impl Checkpoint {
 /// As the file system says.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = PathBuf::from(beside);
-    let mut file = std::fs::File::create(&beside)?;
+    let beside = beside(path);
+    let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);
@@ -157,7 +188,7 @@ pub enum Init {
 /// Hands out a checkpoint's tensors as f32, checked, and remembers which were used.
 pub struct Weights<'a> {
     folder: &'a Path,
-    checkpoint: &'a Checkpoint,
+    checkpoint: &'a Checkpoint<'static>,
     used: Vec<bool>,
     seed: u64,
     random: bool,
@@ -166,7 +197,7 @@ pub struct Weights<'a> {
 
 impl<'a> Weights<'a> {
     /// Tensors of `checkpoint`, which was read from `folder`; where `random`, nothing is looked up.
-    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint, seed: u64, random: bool) -> Self {
+    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint<'static>, seed: u64, random: bool) -> Self {
         Self { folder, checkpoint, used: vec![false; checkpoint.tensors.len()], seed, random, drawn: 0 }
     }
 
@@ -223,7 +254,7 @@ impl<'a> Weights<'a> {
         [name, &old].into_iter().find_map(|name| self.checkpoint.by_name.get(name).copied())
     }
 
-    fn to_f32(&self, stored: &Stored, shape: &[usize]) -> Result<Vec<f32>, NnError> {
+    fn to_f32(&self, stored: &Stored<'_>, shape: &[usize]) -> Result<Vec<f32>, NnError> {
         let (folder, name) = (self.folder.to_path_buf(), stored.name.clone());
         if stored.shape != shape {
             let (found, expected) = (stored.shape.clone(), shape.to_vec());
@@ -258,7 +289,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The tensors that nobody took, renamed.
-    pub fn unused(&self, rename: impl Fn(&str) -> String) -> Checkpoint {
+    pub fn unused(&self, rename: impl Fn(&str) -> String) -> Checkpoint<'static> {
         let mut rest = Checkpoint::default();
         for (stored, _) in self.checkpoint.tensors.iter().zip(&self.used).filter(|(_, used)| !**used) {
             rest.push(Stored { name: rename(&stored.name), ..stored.clone() });

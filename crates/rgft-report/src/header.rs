@@ -23,11 +23,7 @@ pub(crate) fn write(page: &mut String, run: &Run<'_>, title: &str) {
     }
     if let Some(summary) = run.summary {
         sub.push(format!("seed {}", summary.seed));
-        sub.push(format!(
-            "{} steps in {} epochs",
-            units::count(summary.steps),
-            units::rounded(summary.epochs)
-        ));
+        sub.push(format!("{} steps, {:.2} epochs", units::count(summary.steps), summary.epochs));
     } else if run.steps.is_empty() {
         sub.push("no steps yet".into());
     } else {

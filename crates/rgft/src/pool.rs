@@ -6,12 +6,22 @@ use std::sync::mpsc;
 use anyhow::Result;
 use rgft_train::TrainError;
 
+/// More threads than this are a typing error.
+const MOST_THREADS: usize = 1024;
+
 /// Runs `work` on a pool of `threads` threads (0: every core) and hands what it says to `listen`, on this thread.
 pub(crate) fn run<T: Send, M: Send>(
     threads: usize,
     work: impl FnOnce(&mut dyn FnMut(M)) -> Result<T> + Send,
     mut listen: impl FnMut(M),
 ) -> Result<T> {
+    if threads > MOST_THREADS {
+        return Err(TrainError::Mismatch {
+            problem: format!("threads = {threads}: expected at most {MOST_THREADS}"),
+            hint: "leave it out to use every core",
+        }
+        .into());
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| TrainError::Threads { threads, reason: error.to_string() })?;
     let (say, hear) = mpsc::channel();

@@ -79,8 +79,8 @@ macro_rules! with_activation {
     };
 }
 
-/// `x += bias`, then `y = f(x)`: `x`, `y` `[rows, cols]`, `bias` `[cols]`. `x` keeps the biased input, which
-/// backward reads.
+/// `y = f(x + bias)`, and `x` becomes the slope `f'(x + bias)`, which is all that backward reads and costs next to
+/// nothing here: `x`, `y` `[rows, cols]`, `bias` `[cols]`.
 pub fn bias_activation(activation: Activation, x: &mut [f32], bias: &[f32], y: &mut [f32]) {
     use rayon::prelude::*;
     let cols = bias.len();
@@ -92,15 +92,14 @@ pub fn bias_activation(activation: Activation, x: &mut [f32], bias: &[f32], y: &
         vectorised(|| {
             for (x, y) in x.chunks_exact_mut(cols).zip(y.chunks_exact_mut(cols)) {
                 for ((x, y), b) in x.iter_mut().zip(y).zip(bias) {
-                    *x += b;
-                    *y = f(*x).0;
+                    (*y, *x) = f(*x + b);
                 }
             }
         });
     }));
 }
 
-/// `x += bias`, then `x = f(x)` in place, for forwards without a backward.
+/// `x = f(x + bias)` in place, for forwards without a backward.
 pub fn bias_activation_in_place(activation: Activation, x: &mut [f32], bias: &[f32]) {
     let cols = bias.len();
     with_activation!(activation, f => for_row_blocks(x, cols, |_, x| {
@@ -114,25 +113,18 @@ pub fn bias_activation_in_place(activation: Activation, x: &mut [f32], bias: &[f
     }));
 }
 
-/// `dy ← dy · f'(x)` over the columns `ranges` of `[rows, cols]`; other columns are left alone.
-pub fn activation_backward(
-    activation: Activation,
-    x: &[f32],
-    dy: &mut [f32],
-    cols: usize,
-    ranges: &[Range<usize>],
-) {
-    with_activation!(activation, f => for_row_blocks(dy, cols, |first, dy| {
+/// `dy ← dy · slope` over the columns `ranges` of `[rows, cols]`; other columns are left alone.
+pub fn activation_backward(slope: &[f32], dy: &mut [f32], cols: usize, ranges: &[Range<usize>]) {
+    for_row_blocks(dy, cols, |first, dy| {
         vectorised(|| {
-            for (x, dy) in x[first * cols..].chunks_exact(cols).zip(dy.chunks_exact_mut(cols)) {
+            for (slope, dy) in slope[first * cols..].chunks_exact(cols).zip(dy.chunks_exact_mut(cols)) {
                 for range in ranges {
-                    for (x, dy) in x[range.clone()].iter().zip(&mut dy[range.clone()]) {
-                        *dy *= f(*x).1;
-                    }
+                    let pairs = slope[range.clone()].iter().zip(&mut dy[range.clone()]);
+                    pairs.for_each(|(slope, dy)| *dy *= slope);
                 }
             }
         });
-    }));
+    });
 }
 
 #[cfg(test)]
@@ -148,12 +140,12 @@ mod tests {
         let x: Vec<f32> = (0..40 * 30).map(|i| (i as f32 - 600.0) * 0.01 + 0.003).collect();
         let bias: Vec<f32> = (0..30).map(|i| i as f32 * 0.02 - 0.3).collect();
         for activation in ALL {
-            let (mut biased, mut y, mut in_place) = (x.clone(), vec![0.0; x.len()], x.clone());
-            bias_activation(activation, &mut biased, &bias, &mut y);
+            let (mut slopes, mut y, mut in_place) = (x.clone(), vec![0.0; x.len()], x.clone());
+            bias_activation(activation, &mut slopes, &bias, &mut y);
             bias_activation_in_place(activation, &mut in_place, &bias);
             assert_eq!(y, in_place);
             let mut slope = vec![1.0; x.len()];
-            activation_backward(activation, &biased, &mut slope, 30, &[2..10, 20..30]);
+            activation_backward(&slopes, &mut slope, 30, &[2..10, 20..30]);
             for i in 0..x.len() {
                 let at = x[i] as f64 + bias[i % 30] as f64;
                 assert!((y[i] as f64 - reference::activation(activation, at)).abs() < 2e-6);

@@ -40,6 +40,7 @@ impl FeedForward {
             let mut activated = cx.engine.tensor(inner.rows(), inner.cols());
             let out = activated.data_mut();
             cx.engine.kernels.bias_activation(self.activation, inner.data_mut(), bias, out);
+            // The kernel leaves the slopes where its input was.
             tape.push(inner);
             activated
         };
@@ -62,10 +63,9 @@ impl FeedForward {
         let activated = self.down.saved_input(cx, tape);
         self.down.backward_parameters(cx, activated.as_ref(), branch, sinks);
         let mut d = self.down.backward_input(cx, branch)?;
-        let inner = tape.pop();
+        let slope = tape.pop();
         let columns = runs(&cx.needs[self.down.site].dx, self.down.input);
-        let (kind, cols) = (self.activation, self.down.input);
-        cx.engine.kernels.activation_backward(kind, inner.data(), d.data_mut(), cols, &columns);
+        cx.engine.kernels.activation_backward(slope.data(), d.data_mut(), self.down.input, &columns);
         self.up.backward_parameters(cx, x.as_ref(), &d, sinks);
         self.up.add_backward_input(cx, &d, &mut dx);
         (!cx.needs[self.up.site].dx.is_none()).then_some(dx)

@@ -64,10 +64,10 @@ impl Head {
         if let Some(dropout) = cx.engine.dropout(self.classifier.site, self.dropout) {
             cx.engine.kernels.drop_elements(dropout, d.data_mut());
         }
-        if let Some((dense, activation)) = &self.dense {
-            let inner = tape.pop();
+        if let Some((dense, _)) = &self.dense {
+            let slope = tape.pop();
             let (cols, whole) = (d.cols(), 0..d.cols());
-            cx.engine.kernels.activation_backward(*activation, inner.data(), d.data_mut(), cols, &[whole]);
+            cx.engine.kernels.activation_backward(slope.data(), d.data_mut(), cols, &[whole]);
             let input = dense.saved_input(cx, tape);
             dense.backward_parameters(cx, input.as_ref(), &d, sinks);
             d = dense.backward_input(cx, &d)?;

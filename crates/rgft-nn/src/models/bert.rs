@@ -38,7 +38,7 @@ pub struct Bert {
     first_position: u32,
     config: Value,
     /// Tensors of the folder that this model does not use: written back as they came.
-    unused: Checkpoint,
+    unused: Checkpoint<'static>,
 }
 
 impl Bert {
@@ -194,7 +194,7 @@ impl Model for Bert {
         &self.config
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    fn checkpoint(&self) -> Checkpoint<'_> {
         let mut checkpoint = self.unused.clone();
         for parameter in self.parameters.iter() {
             checkpoint.push_f32(&parameter.name, &parameter.shape, &parameter.data);

@@ -191,7 +191,7 @@ impl Bert {
 }
 
 /// What is written back untouched: under the encoder's prefix, as in a task model's checkpoint.
-fn unused(config: &Config, weights: &Weights) -> Checkpoint {
+fn unused(config: &Config, weights: &Weights) -> Checkpoint<'static> {
     let (prefix, (dense, _, classifier)) = (config.prefix(), config.head_paths());
     weights.unused(|name| {
         let of_the_head = name.starts_with(classifier) || name.starts_with(dense) || name.starts_with("cls.");
