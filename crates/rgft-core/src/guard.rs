@@ -28,6 +28,8 @@ pub enum UpdateRule {
     Sgd,
     /// SGD with momentum.
     Momentum,
+    /// Gradient steps that are clipped or decay the weights.
+    ModifiedSgd,
     /// AdamW.
     AdamW,
 }
@@ -215,10 +217,11 @@ fn update_rule_condition(rule: UpdateRule) -> Condition {
         UpdateRule::Sgd => Condition {
             condition: name.to_owned(),
             status: Status::Holds,
-            detail: "plain gradient steps, if neither clipped nor decayed".to_owned(),
+            detail: "plain gradient steps".to_owned(),
             value: None,
         },
         UpdateRule::Momentum => not_covered(name, "the theorems are about steps without momentum"),
+        UpdateRule::ModifiedSgd => not_covered(name, "the theorems know neither clipping nor weight decay"),
         UpdateRule::AdamW => not_covered(name, "AdamW is outside of the theorems as stated"),
     }
 }

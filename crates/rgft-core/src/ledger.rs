@@ -27,11 +27,11 @@ pub enum Account {
     Dw,
     /// Optimizer updates.
     Update,
-    /// Probes: their forwards and dX, and their signals.
+    /// Probes: their forwards and dX.
     Probe,
     /// Forwards that fill or advance the prefix cache.
     Cache,
-    /// Signals taken in training steps.
+    /// Signals: the products that turn what a probe sees into energies.
     Tracking,
 }
 

@@ -1,4 +1,4 @@
-//! Pacing: spends a budget of FLOPs evenly over what is left of a run.
+//! Pacing: the least that a step must cost for a budget of FLOPs to be spent by the end of the data.
 //!
 //! ```text
 //! allowance = clip((budget − spent − reserved) / remaining_full, 0, 1)
@@ -31,11 +31,6 @@ impl Pacer {
         let left = self.budget.saturating_sub(spent.saturating_add(reserved));
         if left >= remaining_full { 1.0 } else { left as f64 / remaining_full as f64 }
     }
-
-    /// Whether `next_cost` FLOPs more stay within the budget.
-    pub fn affords(&self, spent: u64, next_cost: u64) -> bool {
-        spent.saturating_add(next_cost) <= self.budget
-    }
 }
 
 #[cfg(test)]
@@ -52,7 +47,6 @@ mod tests {
         assert_eq!(pacer.allowance(100, 0, 100), 1.0);
         assert_eq!(pacer.allowance(290, 20, 100), 0.0);
         assert_eq!(pacer.allowance(300, 0, 0), 1.0);
-        assert!(pacer.affords(290, 10) && !pacer.affords(290, 11) && !pacer.affords(1, u64::MAX));
     }
 
     proptest! {

@@ -24,7 +24,7 @@ pub use dataset::{Example, PackedBatch, Targets, TextDataset, pack};
 pub use error::DataError;
 pub use files::{Files, locate};
 pub use label::{LabelMap, Target, encode};
-pub use split::{Split, split_stratified, split_tail};
+pub use split::{Split, split_stratified};
 pub use table::{Labels, RawLabel, Row, Table, TableSpec, parse_table, read_table};
 pub use task::TextTask;
 pub use tokenizer::{TOKENIZER_FILES, TextTokenizer, TokenizedText};

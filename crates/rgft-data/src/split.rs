@@ -2,7 +2,6 @@
 //! rows alone, never on the seed, so that runs with different seeds are judged on the same examples.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use crate::label::Target;
 
@@ -13,16 +12,6 @@ pub struct Split {
     pub train: Vec<usize>,
     /// Rows to choose the best checkpoint by.
     pub validation: Vec<usize>,
-}
-
-/// The last `fraction` of `n` rows for validation: training and validation range.
-///
-/// Only right where the rows are in random order: in a file that is sorted by class it takes whole classes
-/// out of training. [`split_stratified`] does not.
-#[must_use]
-pub fn split_tail(n: usize, fraction: f64) -> (Range<usize>, Range<usize>) {
-    let cut = n - share(n, fraction);
-    (0..cut, cut..n)
 }
 
 /// Systematic sampling: the rows sorted by target (equal targets in the order of the file), of which those at
@@ -70,14 +59,6 @@ fn compare(a: &Target, b: &Target) -> Ordering {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_tail_is_the_last_tenth() {
-        assert_eq!(split_tail(100, 0.1), (0..90, 90..100));
-        assert_eq!(split_tail(14, 0.1), (0..13, 13..14));
-        assert_eq!(split_tail(1, 1.0), (0..1, 1..1));
-        assert_eq!(split_tail(0, 0.1), (0..0, 0..0));
-    }
 
     #[test]
     fn classes_in_order_of_the_file_are_on_both_sides() {

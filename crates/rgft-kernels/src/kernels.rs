@@ -70,7 +70,6 @@ kernels! {
 
     rows::fill_rows => fn fill_rows(out: &mut [f32], bias: &[f32]);
     rows::add_to_rows => fn add_to_rows(x: &mut [f32], bias: &[f32]);
-    rows::add => fn add(x: &mut [f32], y: &[f32]);
     rows::add_column_sums => fn add_column_sums(
         x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32],
     );

@@ -199,27 +199,6 @@ impl Gradients {
         self.0.iter().flatten().map(norm).sum()
     }
 
-    /// `‖g‖²` of one slice of parameter `index`, in f64 (0 when nothing was written).
-    pub fn squared_norm_of(
-        &self,
-        engine: &Engine,
-        index: usize,
-        axis: Axis,
-        range: Range<usize>,
-        rows: usize,
-    ) -> f64 {
-        match self.block(index, axis, range.clone()) {
-            None => 0.0,
-            Some(GradientBlock::Rows(table)) => engine.kernels.squared_norm(&table.data),
-            Some(GradientBlock::Dense { data, stride }) => match axis {
-                Axis::Rows => engine.kernels.squared_norm(&data[..range.len() * stride]),
-                Axis::Cols => {
-                    (0..rows).map(|r| engine.kernels.squared_norm(&data[r * stride..][..range.len()])).sum()
-                }
-            },
-        }
-    }
-
     /// The whole gradient of parameter `index` as a dense `[rows, cols]`, zeros where it is frozen: for tests.
     pub fn dense(&self, index: usize, rows: usize, cols: usize) -> Vec<f32> {
         let mut out = vec![0.0; rows * cols];

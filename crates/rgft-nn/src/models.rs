@@ -186,7 +186,7 @@ pub enum Pooling {
 /// What the task asks of a model that is being loaded.
 #[derive(Clone, Debug, Default)]
 pub struct HeadRequest {
-    /// Number of outputs, and names of the labels (empty for regression). `None`: as the folder has it.
+    /// Number of outputs. `None`: as the folder has it.
     pub outputs: Option<usize>,
     /// Pooling.
     pub pooling: Pooling,

@@ -35,9 +35,4 @@ impl Tape {
     pub fn scalars(&self) -> usize {
         self.0.iter().map(|tensor| tensor.data().len()).sum()
     }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
 }

@@ -16,9 +16,9 @@ pub(crate) fn accounts(flops: &Flops) -> [(&'static str, &'static str, u64); 7] 
         ("dX", "gradients of activations", flops.dx),
         ("dW", "gradients of weights", flops.dw),
         ("update", "optimizer steps", flops.update),
-        ("probe", "looks below the cut", flops.probe),
+        ("probe", "looks at the whole depth", flops.probe),
         ("cache", "filling and advancing the prefix cache", flops.cache),
-        ("tracking", "residual statistics in training steps", flops.tracking),
+        ("tracking", "signals, from what probes see", flops.tracking),
     ]
 }
 

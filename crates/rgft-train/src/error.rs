@@ -54,6 +54,9 @@ pub enum TrainError {
         /// The loss there.
         loss: f64,
     },
+    /// The model could not be saved.
+    #[error(transparent)]
+    Save(NnError),
     /// A file could not be written during the run.
     #[error("{}: {source}", path.display())]
     Write {
@@ -75,6 +78,13 @@ pub enum TrainError {
 impl TrainError {
     /// Whether the caller's input was at fault (exit status 2), not the run (1).
     pub fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Diverged { .. } | Self::Write { .. } | Self::Threads { .. })
+        !matches!(
+            self,
+            Self::Diverged { .. }
+                | Self::Save(_)
+                | Self::Write { .. }
+                | Self::Threads { .. }
+                | Self::Method(CoreError::NotAnEnergy { .. })
+        )
     }
 }

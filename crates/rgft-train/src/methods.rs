@@ -5,10 +5,11 @@
 mod fixed;
 mod rgft;
 
-use rgft_core::{Component, Granularity};
+use rgft_core::{Component, ComponentKind, Granularity};
+use rgft_nn::models::{self, Model};
 
 use crate::TrainError;
-use crate::costs::Costs;
+use crate::costs::{self, Costs};
 use crate::recipe::{MethodName, Recipe};
 
 /// The largest energy that a map holds.
@@ -38,8 +39,8 @@ pub struct Standing<'a> {
     pub spent: u64,
     /// What full fine-tuning would compute in the steps that are left.
     pub full_left: u64,
-    /// FLOPs of one probe.
-    pub probe_flops: u64,
+    /// FLOPs of a probe, per example.
+    pub probe_flops_per_example: u64,
 }
 
 /// What a method may spend on a look at the whole depth.
@@ -88,6 +89,11 @@ pub trait Method {
         Ok(None)
     }
 
+    /// How many scalars the method may update in a run.
+    fn trainable(&self, components: &[Component]) -> usize {
+        components.iter().map(|component| component.parameters).sum()
+    }
+
     /// The plan from step `standing.step` on; `None`: as before.
     fn plan(&mut self, standing: Standing) -> Option<Plan>;
 
@@ -105,6 +111,25 @@ pub trait Method {
     fn allowance(&self) -> f64 {
         1.0
     }
+}
+
+/// FLOPs of the cheapest step there is: forward, and the task head alone.
+pub(crate) fn cheapest_step(
+    model: &dyn Model,
+    components: &[Component],
+    lengths: &[usize],
+    update_flops: u64,
+) -> u64 {
+    let heads: Vec<usize> = task_heads(components);
+    let update = models::update_of(model.parameters(), components, &heads);
+    let scalars: usize = heads.iter().map(|&i| components[i].parameters).sum();
+    costs::step(model, lengths, &model.needs(&update, model.levels() - 1, false))
+        + update_flops * scalars as u64
+}
+
+/// Indices of the task head's components.
+fn task_heads(components: &[Component]) -> Vec<usize> {
+    (0..components.len()).filter(|&i| components[i].kind == ComponentKind::TaskHead).collect()
 }
 
 /// The granularity that a method works at: those that follow no map need no parts smaller than a layer's blocks.

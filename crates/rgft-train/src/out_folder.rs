@@ -13,18 +13,40 @@ use serde_json::json;
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
 
-/// A folder that a run writes to.
+/// A folder that a run or a map writes to.
 pub struct OutFolder {
     path: PathBuf,
-    events: BufWriter<File>,
+    /// Opened by the first event.
+    events: Option<BufWriter<File>>,
+    /// What an earlier run left there, which would contradict this one: removed by the first write.
+    stale: &'static [&'static str],
 }
 
+/// What a run writes last, and an unfinished one must not show.
+const OF_A_RUN: [&str; 5] = ["events.jsonl", "run.json", "certificate.json", "error_map.json", "report.html"];
+
+/// What a map writes.
+const OF_A_MAP: [&str; 2] = ["error_map.json", "error_map.svg"];
+
 impl OutFolder {
-    /// Creates the folder, or takes over one that is empty or holds an earlier run.
+    /// Creates the folder of a run, or takes over one that is empty or holds an earlier run.
     ///
     /// # Errors
     /// If it cannot be written, or holds other things.
     pub fn create(path: &Path) -> Result<Self, TrainError> {
+        Self::take(path, "recipe.toml", &OF_A_RUN)
+    }
+
+    /// Creates the folder of a map, or takes over one that is empty or holds a map alone.
+    ///
+    /// # Errors
+    /// If it cannot be written, or holds other things.
+    pub fn for_map(path: &Path) -> Result<Self, TrainError> {
+        Self::take(path, OF_A_MAP[1], &OF_A_MAP)
+    }
+
+    /// `mark` is the file by which an earlier use of the folder is known.
+    fn take(path: &Path, mark: &str, stale: &'static [&'static str]) -> Result<Self, TrainError> {
         let refuse = |problem: String, hint| TrainError::OutFolder { path: path.into(), problem, hint };
         let unwritable =
             |error: std::io::Error| refuse(error.to_string(), "choose a folder that can be written");
@@ -33,18 +55,26 @@ impl OutFolder {
         }
         std::fs::create_dir_all(path).map_err(unwritable)?;
         let holds_something = std::fs::read_dir(path).map_err(unwritable)?.next().is_some();
-        if holds_something && !path.join("events.jsonl").is_file() {
-            return Err(refuse("holds files that are no run".into(), "choose an empty folder"));
+        if holds_something && !path.join(mark).is_file() {
+            return Err(refuse("holds other files".into(), "choose an empty folder"));
         }
-        let events = File::create(path.join("events.jsonl")).map_err(unwritable)?;
-        // What an earlier run left would contradict what this one writes.
-        for stale in ["run.json", "certificate.json", "error_map.json", "report.html"] {
-            match std::fs::remove_file(path.join(stale)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(error)),
+        let trial = path.join(".writable");
+        File::create(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(unwritable)?;
+        Ok(Self { path: path.into(), events: None, stale })
+    }
+
+    /// Removes what would contradict what is written now.
+    fn clear_stale(&mut self) -> Result<(), TrainError> {
+        for name in std::mem::take(&mut self.stale) {
+            let path = self.path.join(name);
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(TrainError::Write { path, source });
+                }
                 _ => {}
             }
         }
-        Ok(Self { path: path.into(), events: BufWriter::new(events) })
+        Ok(())
     }
 
     /// Where it is.
@@ -57,9 +87,15 @@ impl OutFolder {
     /// # Errors
     /// If the disk is full, say.
     pub fn event(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.clear_stale()?;
+        let path = self.path.join("events.jsonl");
+        let failed = |source| TrainError::Write { path: path.clone(), source };
+        let events = match &mut self.events {
+            Some(events) => events,
+            None => self.events.insert(BufWriter::new(File::create(&path).map_err(failed)?)),
+        };
         let line = serde_json::to_string(event).unwrap_or_default();
-        let written = writeln!(self.events, "{line}").and_then(|()| self.events.flush());
-        written.map_err(|source| TrainError::Write { path: self.path.join("events.jsonl"), source })
+        writeln!(events, "{line}").and_then(|()| events.flush()).map_err(failed)
     }
 
     /// Writes `name`, whole or not at all.
@@ -91,8 +127,7 @@ impl OutFolder {
             }
         }
         self.write_json("config.json", &workload.config())?;
-        workload.model.checkpoint().write(&self.path.join("model.safetensors"))?;
-        Ok(())
+        workload.model.checkpoint().write(&self.path.join("model.safetensors")).map_err(TrainError::Save)
     }
 
     /// Writes `recipe.toml`, complete and re-runnable.
@@ -138,11 +173,18 @@ impl OutFolder {
         self.write_json("certificate.json", certificate)
     }
 
-    /// Writes `run.json`: the last file of a run, so its presence says that the run is complete.
+    /// Writes `run.json`, once the run is complete; only the report comes after it.
     ///
     /// # Errors
     /// As the file system says.
     pub fn summary(&self, summary: &RunSummary) -> Result<(), TrainError> {
         self.write_json("run.json", summary)
+    }
+}
+
+impl Drop for OutFolder {
+    /// A folder to which nothing was written is not left behind.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.path);
     }
 }

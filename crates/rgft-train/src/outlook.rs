@@ -74,7 +74,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let costs = Costs::new(model, &work.components, &lengths, per_scalar);
     let engine = Workload::engine(recipe);
 
-    let first_look = (0..steps).find(|&step| method.probe(step, full_equivalent).is_some());
+    let first_look = (0..=steps).find(|&step| method.probe(step, full_equivalent).is_some());
     let mut basis = "the method's definition";
     if let Some(step) = first_look {
         basis = "one probe of the untrained model; the run looks again and again";
@@ -90,7 +90,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         costs: &|| costs.clone(),
         spent: 0,
         full_left: full_costs.iter().sum(),
-        probe_flops: 0,
+        probe_flops_per_example: 0,
     };
     let plan = method.plan(standing).unwrap_or_default();
     let update = models::update_of(model.parameters(), &work.components, &plan.active);

@@ -8,9 +8,10 @@ use rgft_nn::Engine;
 use rgft_nn::models::{self, HeadRequest, Model};
 use serde_json::Value;
 
+use crate::recipe::RawRecipe;
 use crate::{Evaluation, TrainError, evaluate};
 
-/// Longest text, in tokens, where the folder does not say.
+/// Longest text, in tokens, where no recipe in the folder says.
 const MAX_LENGTH: usize = 512;
 
 /// A model folder ready for use.
@@ -72,7 +73,10 @@ impl Predictor {
         // RoBERTa keeps its first positions for padding.
         let reserved =
             if config.get("model_type").and_then(Value::as_str) == Some("roberta") { 2 } else { 0 };
-        let tokenizer = TextTokenizer::from_folder(folder, MAX_LENGTH.min(positions - reserved))?;
+        let recipe = folder.join("recipe.toml");
+        let trained_with = if recipe.is_file() { RawRecipe::from_file(&recipe)?.max_length } else { None };
+        let max_length = trained_with.unwrap_or(MAX_LENGTH).min(positions.saturating_sub(reserved));
+        let tokenizer = TextTokenizer::from_folder(folder, max_length)?;
         Ok(Self { model, engine: Engine::new(precision), tokenizer, task, labels })
     }
 

@@ -9,6 +9,7 @@ use rgft_core::{
     Level, LrRule, RunSummary, Schedule, Slices, UpdateRule,
 };
 use rgft_data::{PackedBatch, pack};
+use rgft_kernels::cpu::scalar::hash;
 use rgft_nn::models::{self, TokenBatch};
 use rgft_nn::{Blind, Engine, Flops, Gradients, Needs};
 
@@ -88,7 +89,7 @@ struct Trainer<'a> {
     active: Active,
     guard: Guard,
     ledger: Ledger,
-    probe_flops: u64,
+    probe_flops_per_example: u64,
     /// Parameters that were ever updated.
     touched: Vec<bool>,
     best: Option<Best>,
@@ -141,6 +142,19 @@ impl<'a> Trainer<'a> {
             warmup_steps: recipe.warmup * batches.len() as f64,
             total_steps: batches.len(),
         };
+        let cheapest =
+            methods::cheapest_step(model, &work.components, &lengths_of(batches.step(0), work), per_scalar);
+        if recipe.budget < 1.0 && (recipe.budget * full_equivalent as f64) < cheapest as f64 {
+            return Err(TrainError::Mismatch {
+                problem: format!(
+                    "budget = {} is {:.3e} FLOPs, but the first step takes {:.3e} even for the task head alone",
+                    recipe.budget,
+                    recipe.budget * full_equivalent as f64,
+                    cheapest as f64
+                ),
+                hint: "raise budget, lower batch-size, or give more data or epochs",
+            });
+        }
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
@@ -161,7 +175,7 @@ impl<'a> Trainer<'a> {
             active: Active::default(),
             guard,
             ledger: Ledger::new(),
-            probe_flops: 0,
+            probe_flops_per_example: 0,
             touched,
             best: None,
             curve: Vec::new(),
@@ -179,6 +193,7 @@ impl<'a> Trainer<'a> {
 
     fn run(mut self) -> Result<RunOutcome, TrainError> {
         let start = Instant::now();
+        process::reset_peak_rss();
         if let Some(out) = &self.out {
             out.recipe(self.recipe)?;
         }
@@ -218,11 +233,6 @@ impl<'a> Trainer<'a> {
 
     fn announce(&mut self) -> Result<(), TrainError> {
         let recipe = self.recipe;
-        let trainable = match recipe.method {
-            MethodName::Full | MethodName::Rgft => self.work.model.parameters().scalars(),
-            // Fixed methods: what their one plan holds; it is made at step 0 and reported there.
-            _ => 0,
-        };
         let event = Event::RunStarted {
             method: recipe.method.to_string(),
             model: name_of(&recipe.model),
@@ -235,7 +245,7 @@ impl<'a> Trainer<'a> {
             threads: rayon::current_num_threads(),
             total_steps: self.batches.len(),
             parameters: self.work.model.parameters().scalars(),
-            trainable_parameters: trainable,
+            trainable_parameters: self.method.trainable(&self.work.components),
             full_equivalent_flops: self.full_equivalent,
             components: self.work.components.iter().map(ComponentInfo::from).collect(),
             train_examples: self.work.train.len(),
@@ -263,13 +273,16 @@ impl<'a> Trainer<'a> {
 
     /// Looks at the whole depth without updating anything.
     fn probe(&mut self, step: usize, request: ProbeRequest) -> Result<(), TrainError> {
-        // Data of the step before, or of the run's last steps where there is none: never of the step to come.
-        let last = self.batches.len() - 1;
-        let sources = (0..request.batches.min(self.batches.len()))
-            .map(|i| if step > 0 && i == 0 { step - 1 } else { last - i });
-        let rows: Vec<Vec<usize>> = sources
+        // Only data of steps that are over: the coming step's weights must not depend on its batch.
+        let sources = (0..step).rev().take(request.batches);
+        let mut rows: Vec<Vec<usize>> = sources
             .map(|i| self.batches.step(i)[0].iter().copied().take(request.examples).collect())
             .collect();
+        self.shrink_to_budget(&mut rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let examples: usize = rows.iter().map(Vec::len).sum();
         let mut counted = Flops::default();
         for rows in rows {
             self.tracker.begin_batch();
@@ -282,8 +295,7 @@ impl<'a> Trainer<'a> {
         self.ledger.add(Account::Probe, counted.forward + counted.dx);
         self.ledger.add(Account::Tracking, counted.tracking);
         let probe_flops = counted.total();
-        // What the next probe will cost: later ones are one batch of a few examples.
-        self.probe_flops = probe_flops / request.batches.max(1) as u64;
+        self.probe_flops_per_example = probe_flops / examples as u64;
         let norms = tracking::squared_norms(&*self.work.model, &self.work.components);
         let energies = self.tracker.take();
         if let Some(report) = self.method.observe(step, &energies, &norms)? {
@@ -302,6 +314,21 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    /// Cuts a probe down to at most a tenth of the budget that is left.
+    fn shrink_to_budget(&self, batches: &mut Vec<Vec<usize>>) {
+        let left = self.recipe.budget * self.full_equivalent as f64 - self.ledger.total() as f64;
+        let model = &*self.work.model;
+        let needs = model.needs(&vec![Slices::None; model.parameters().len()], 0, true);
+        let cost =
+            |batches: &[Vec<usize>]| costs::step(model, &lengths_of(batches, self.work), &needs) as f64;
+        while !batches.is_empty() && cost(batches) > left / 10.0 {
+            match batches.as_mut_slice() {
+                [only] if only.len() > 1 => only.truncate(only.len() / 2),
+                _ => drop(batches.pop()),
+            }
+        }
+    }
+
     /// Asks the method for a plan and, if there is a new one, prepares needs and gradient buffers for it.
     fn replan(&mut self, step: usize) -> Result<(), TrainError> {
         let work = &*self.work;
@@ -315,7 +342,7 @@ impl<'a> Trainer<'a> {
             costs: &costs,
             spent: self.ledger.total(),
             full_left: self.full_from[step],
-            probe_flops: self.probe_flops,
+            probe_flops_per_example: self.probe_flops_per_example,
         };
         let Some(plan) = self.method.plan(standing) else { return Ok(()) };
         if step > 0 {
@@ -367,10 +394,7 @@ impl<'a> Trainer<'a> {
         self.active.gradients.clear();
         let mut loss = 0.0;
         for (i, batch) in micro.iter().enumerate() {
-            let seed = rgft_kernels::cpu::scalar::hash(
-                self.recipe.seed as u32 ^ 0x5bd1_e995,
-                (step * 64 + i) as u32,
-            );
+            let seed = hash(hash(self.recipe.seed as u32 ^ 0x5bd1_e995, step as u32), i as u32);
             self.engine.set_dropout(Some(seed));
             let share = batch.rows.len() as f64 / examples as f64;
             let kernels = &self.engine.kernels;
@@ -466,7 +490,7 @@ impl<'a> Trainer<'a> {
         self.clock.eval += begun.elapsed();
         let epoch = steps as f64 / self.batches.steps_per_epoch() as f64;
         let (flops, seconds) = (self.ledger.total(), self.clock.train.as_secs_f64());
-        self.emit(&Event::Validation { step: steps - 1, epoch, metrics, flops, seconds, best })?;
+        self.emit(&Event::Validation { step: steps, epoch, metrics, flops, seconds, best })?;
         let since = self.best.as_ref().map_or(0, |best| steps - best.at_step);
         let every = self.recipe.validate_every.unwrap_or(self.batches.steps_per_epoch());
         Ok(self.recipe.patience.is_some_and(|patience| since >= patience.max(1) * every))
@@ -584,6 +608,7 @@ fn guard_of(recipe: &Recipe, components: &[Component]) -> Guard {
         update_rule: match recipe.optimizer {
             OptimizerName::AdamW => UpdateRule::AdamW,
             OptimizerName::Sgd if recipe.momentum > 0.0 => UpdateRule::Momentum,
+            OptimizerName::Sgd if recipe.clip > 0.0 || recipe.weight_decay > 0.0 => UpdateRule::ModifiedSgd,
             OptimizerName::Sgd => UpdateRule::Sgd,
         },
     })

@@ -23,7 +23,7 @@ Examples:
 Exit status: 0 done, 1 the run failed, 2 bad arguments or input"
 )]
 pub(crate) struct Cli {
-    /// Print one JSON document on stdout; progress stays on stderr
+    /// Print one JSON document on stdout (predict: one per line); progress stays on stderr
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -58,7 +58,7 @@ Examples:
   rgft plan --config runs/trec6/recipe.toml --json")]
     Plan(RecipeArgs),
 
-    /// Draw the error map of a model on some data; trains nothing but a fresh head
+    /// Draw the error map of a fine-tuned model on some data; trains nothing
     #[command(after_help = "\
 Examples:
   rgft map --model minilm --data trec6 --task text-classification --out maps/trec6
@@ -72,7 +72,7 @@ Examples:
   rgft eval --model runs/trec6 --data trec6/test.csv --json")]
     Eval(EvalArgs),
 
-    /// Label texts with a trained model: one JSON object per line, {\"text\",\"label\",\"score\",\"scores\"}
+    /// Label texts with a trained model: one JSON object per line with text, label, score and scores
     #[command(after_help = "\
 Without --data, each line of stdin is one text.
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::scalar::Dropout;
-use super::{SERIAL_ELEMENTS, for_row_blocks, norm, rows_per_task, vectorised};
+use super::{SERIAL_ELEMENTS, for_row_blocks, norm, vectorised};
 
 /// Columns that one task of [`add_column_sums`] sums: eight cache lines.
 const COLUMN_BLOCK: usize = 128;
@@ -58,14 +58,6 @@ pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Rang
             sums.par_chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
         }
     }
-}
-
-/// `x += y`, element by element.
-pub fn add(x: &mut [f32], y: &[f32]) {
-    let block = rows_per_task(x.len(), 1);
-    x.par_chunks_mut(block).zip(y.par_chunks(block)).for_each(|(x, y)| {
-        vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
-    });
 }
 
 /// `x *= dropout`, element by element: forward and backward alike.
@@ -202,10 +194,8 @@ mod tests {
         let bias = numbers(7);
         let mut x = vec![0.0; 21];
         fill_rows(&mut x, &bias);
-        let once = x.clone();
         add_to_rows(&mut x, &bias);
-        add(&mut x, &once);
-        assert!(x.iter().enumerate().all(|(i, x)| (x - 3.0 * bias[i % 7]).abs() < 1e-6));
+        assert!(x.iter().enumerate().all(|(i, x)| (x - 2.0 * bias[i % 7]).abs() < 1e-6));
         let dropout = Dropout { seed: 1, probability: 0.5 };
         let mut y = vec![0.0; 21];
         drop_into(dropout, &x, &mut y);

@@ -48,6 +48,11 @@ impl Fixed {
 }
 
 impl Method for Fixed {
+    fn trainable(&self, components: &[Component]) -> usize {
+        let active = self.plan.iter().flat_map(|plan| &plan.active);
+        active.map(|&i| components[i].parameters).sum()
+    }
+
     fn plan(&mut self, _: Standing) -> Option<Plan> {
         self.plan.take()
     }

@@ -10,7 +10,8 @@
 //! FLOP, the forward pass included, so steps go deep while errors are spread and stay shallow where they are not.
 //!
 //! A plan for step k rests on data of steps before k only. While the task head is new, its residuals say nothing:
-//! the run begins with the head alone, for as much of the budget as the warm-up takes, and only then looks.
+//! the run begins with the head alone, for as much of the budget as the warm-up takes, and only then looks. A head that
+//! was loaded is trained alone only until there are steps to look back on.
 
 use rgft_core::{
     Choice, Component, ErrorMap, ErrorMapSettings, LrRule, Pacer, ProbeInterval, lr_rule, planner,
@@ -55,6 +56,9 @@ impl Rgft {
     ) -> Result<Self, TrainError> {
         let budget = (recipe.budget * full_equivalent as f64) as u64;
         let head_is_new = components.iter().any(|component| component.fresh);
+        // Every component is probed within the coverage window, however still the map stands.
+        let mut interval = ProbeInterval::new(recipe.probe_interval);
+        interval.most = (recipe.coverage_window.saturating_sub(1) * recipe.refresh).max(1);
         let settings = ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
         Ok(Self {
             components: components.to_vec(),
@@ -62,8 +66,9 @@ impl Rgft {
             map_step: None,
             previous: None,
             rank_correlation: None,
-            interval: ProbeInterval::new(recipe.probe_interval),
-            next_probe: 0,
+            interval,
+            // A map needs data of steps that are over.
+            next_probe: recipe.first_probe_batches,
             head_first: if head_is_new { (recipe.warmup * budget as f64) as u64 } else { 0 },
             first_probe: ProbeRequest { batches: recipe.first_probe_batches, examples: usize::MAX },
             later_probe: ProbeRequest { batches: 1, examples: recipe.probe_examples },
@@ -87,7 +92,11 @@ impl Rgft {
         self.map.energies().into_iter().zip(&self.components).map(gain).collect()
     }
 
+    /// What is updated in any case: a new head, and before the first map the head whether new or not.
     fn forced(&self) -> Vec<usize> {
+        if self.previous.is_none() {
+            return super::task_heads(&self.components);
+        }
         (0..self.components.len()).filter(|&i| self.components[i].fresh).collect()
     }
 }
@@ -136,7 +145,8 @@ impl Method for Rgft {
         }
         self.next_plan = standing.step + self.refresh;
         let probes_left = (standing.steps_left / self.interval.steps.max(1)) as u64;
-        let reserved = (probes_left * standing.probe_flops).min(left / 10);
+        let probe = standing.probe_flops_per_example * self.later_probe.examples as u64;
+        let reserved = (probes_left * probe).min(left / 10);
         self.allowance = self.pacer.allowance(standing.spent, reserved, standing.full_left);
         let costs = (standing.costs)();
         let candidates = costs.candidates(&self.components, &self.gains());

@@ -38,7 +38,7 @@ impl RawRecipe {
             seed: seed(self.seed)?,
             init: self.init.unwrap_or(super::Init::Pretrained),
 
-            epochs: number("epochs", self.epochs, 3.0, above_zero)?,
+            epochs: number("epochs", self.epochs, 3.0, |x| x > 0.0 && x <= 10_000.0)?,
             batch_size: count("batch-size", self.batch_size, 32, 1)?,
             accumulation: count("accumulation", self.accumulation, 1, 1)?,
             learning_rate: number("learning-rate", self.learning_rate, 1e-4, above_zero)?,

@@ -109,7 +109,7 @@ recipe_keys! {
         /// Test data, read once, after training
         "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";
         /// Validation data, which chooses the checkpoint
-        "validation" validation: PathBuf, Path, "none: dev.*, validation.* or valid.* of the data folder, else the last 10 % of the training rows", "a file";
+        "validation" validation: PathBuf, Path, "none: dev.*, validation.*, valid.* or val.* of the data folder, else 10 % of the training rows, stratified by label", "a file";
         /// What the model learns to do
         "task" task: Task, Word, "required", "text-classification, text-multi-label or text-regression";
         /// Folder that receives the model and the run's records
@@ -139,7 +139,7 @@ recipe_keys! {
 
     "Optimisation" {
         /// Passes over the training data
-        "epochs" epochs: f64, Number, "3", "a number above 0";
+        "epochs" epochs: f64, Number, "3", "a number above 0, up to 10000";
         /// Examples per forward and backward pass
         "batch-size" batch_size: usize, Count, "32", "a whole number from 1";
         /// Batches whose gradients are added up before one update
@@ -162,7 +162,7 @@ recipe_keys! {
         "momentum" momentum: f64, Number, "0.9", "a number from 0, below 1";
         /// How the learning rate falls after the warm-up
         "schedule" schedule: String, Word, "linear", "linear, cosine or constant";
-        /// Part of the steps in which the learning rate rises
+        /// Part of the steps (under a budget: of the budget) in which the learning rate rises
         "warmup" warmup: f64, Number, "0.06", "a number from 0, below 1";
         /// Gradient norm above which a step is scaled down; 0 never scales
         "clip" clip: f64, Number, "1", "a number from 0";
@@ -209,11 +209,11 @@ recipe_keys! {
         "refresh" refresh: usize, Count, "10", "a whole number from 1";
         /// Steps between the first two probes; the distance adapts afterwards
         "probe-interval" probe_interval: usize, Count, "20", "a whole number from 1";
-        /// Examples in a probe
+        /// Examples in a probe, after the first
         "probe-examples" probe_examples: usize, Count, "8", "a whole number from 1";
-        /// Probes behind the first error map
+        /// Batches behind the first error map
         "first-probe-batches" first_probe_batches: usize, Count, "4", "a whole number from 1";
-        /// Plans within which every component is updated or probed at least once
+        /// Plans within which every component should be updated or probed; the certificate says whether it was
         "coverage-window" coverage_window: usize, Count, "20", "a whole number from 1";
     }
 }

@@ -261,12 +261,10 @@ fn yardstick(python: &Path, work: Work, threads: Option<usize>, printer: &mut Pr
             continue;
         }
         printer.note(&format!("PyTorch, {how}"));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.filter(|n| *n > 0).unwrap_or(cores).to_string();
         let mut command = std::process::Command::new(python);
-        command
-            .arg(&script)
-            .arg(name)
-            .arg("--threads")
-            .arg(threads.filter(|n| *n > 0).unwrap_or(2).to_string());
+        command.arg(&script).arg(name).arg("--threads").arg(threads);
         if let Some(library) = preload {
             command.env("LD_PRELOAD", library);
         }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Print
         },
     )?;
     if let Some(folder) = &recipe.out {
-        let folder = OutFolder::create(folder)?;
+        let folder = OutFolder::for_map(folder)?;
         folder.error_map(&outcome.components, &outcome.energies, &outcome.shares)?;
         let picture = rgft_report::heat_map_svg(&outcome.components, &outcome.shares);
         folder.write("error_map.svg", picture.as_bytes())?;

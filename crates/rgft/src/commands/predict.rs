@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rgft_data::{DataError, Labels, TableSpec, parse_table, read_table};
 use rgft_kernels::Precision;
 use rgft_train::recipe::{RawRecipe, Texts};
-use rgft_train::{Prediction, Predictor};
+use rgft_train::{Prediction, Predictor, TrainError};
 use serde_json::{Value, json};
 
 use crate::args::{EvalArgs, PredictArgs};
@@ -64,7 +64,7 @@ pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut 
         Some(path) => {
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             rgft_nn::weights::write_whole(path, text.as_bytes())
-                .map_err(|source| rgft_train::TrainError::Write { path: path.clone(), source })?;
+                .map_err(|source| TrainError::Write { path: path.clone(), source })?;
             printer.note(&format!("{} predictions: {}", lines.len(), path.display()));
         }
     }
@@ -74,7 +74,10 @@ pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut 
 /// Standard input, one text per line.
 fn stdin_table() -> Result<rgft_data::Table> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("standard input is no UTF-8 text")?;
+    std::io::stdin().read_to_string(&mut text).map_err(|error| TrainError::Mismatch {
+        problem: format!("standard input: {error}"),
+        hint: "texts are UTF-8, one per line",
+    })?;
     let lines: String = text.lines().map(|line| format!("{}\n", json!({ "text": line }))).collect();
     let table =
         parse_table(Path::new("stdin.jsonl"), lines.as_bytes(), &TableSpec::default(), Labels::Optional);
