@@ -90,6 +90,8 @@ struct Trainer<'a> {
     guard: Guard,
     ledger: Ledger,
     probe_flops_per_example: u64,
+    /// FLOPs spent when the first map was there.
+    mapped_at: Option<u64>,
     /// Parameters that were ever updated.
     touched: Vec<bool>,
     best: Option<Best>,
@@ -176,6 +178,7 @@ impl<'a> Trainer<'a> {
             guard,
             ledger: Ledger::new(),
             probe_flops_per_example: 0,
+            mapped_at: None,
             touched,
             best: None,
             curve: Vec::new(),
@@ -299,6 +302,7 @@ impl<'a> Trainer<'a> {
         let norms = tracking::squared_norms(&*self.work.model, &self.work.components);
         let energies = self.tracker.take();
         if let Some(report) = self.method.observe(step, &energies, &norms)? {
+            self.mapped_at.get_or_insert(self.ledger.total());
             self.guard.observe_map(step, &report.energies);
             let all: Vec<usize> = (0..energies.len()).collect();
             self.guard.observe_plan(&all);
@@ -421,7 +425,7 @@ impl<'a> Trainer<'a> {
         let gradient_norm = self.active.gradients.squared_norm(&self.engine).sqrt();
         let clip = self.recipe.clip;
         let scale = if clip > 0.0 { (clip / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        let factor = self.schedule.factor(self.position(step));
+        let factor = self.rate_factor(step);
         let sizes = self.step_sizes(factor);
         let kernels = &*self.engine.kernels;
         let parameters = self.work.model.parameters_mut();
@@ -442,15 +446,17 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Where the learning-rate schedule stands. Under a budget it follows the budget, which ends the run, so that
-    /// the rate has decayed when the budget is spent, however many steps that takes.
-    fn position(&self, step: usize) -> usize {
+    /// The schedule's factor. Under a budget it follows what is left of the budget after the first map, because the
+    /// budget ends the run, however many steps that takes; before the map only a task head learns, at full rate.
+    fn rate_factor(&self, step: usize) -> f64 {
         if self.recipe.budget >= 1.0 {
-            return step;
+            return self.schedule.factor(step);
         }
-        let budget = self.recipe.budget * self.full_equivalent as f64;
-        let spent = self.ledger.total() as f64 / budget * self.batches.len() as f64;
-        (spent as usize).clamp(0, self.batches.len() - 1)
+        let Some(start) = self.mapped_at else { return 1.0 };
+        let whole = self.recipe.budget * self.full_equivalent as f64 - start as f64;
+        let spent = (self.ledger.total() - start) as f64;
+        let position = spent / whole * self.batches.len() as f64;
+        self.schedule.factor((position as usize).min(self.batches.len() - 1))
     }
 
     fn step_sizes(&self, factor: f64) -> Vec<StepSize> {
