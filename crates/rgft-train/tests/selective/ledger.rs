@@ -1,0 +1,131 @@
+//! The ledger of whole runs on the tiny net against counts by hand, to the FLOP, account by account.
+//!
+//! tiny/bert: hidden 16, 2 layers, 4 heads of width 4, intermediate 32, 3 labels, a pooler before the classifier;
+//! sequences of 3, 7, 12 and 10 tokens.
+
+use rgft_core::events::Flops;
+use rgft_train::Costs;
+
+use super::common::{Tiny, recipe, run};
+
+const TOKENS: u64 = 3 + 7 + 12 + 10;
+/// Σ length²: entries of the attention matrices of one head.
+const SQUARES: u64 = 3 * 3 + 7 * 7 + 12 * 12 + 10 * 10;
+const SEQUENCES: u64 = 4;
+const ADAMW: u64 = 12;
+
+fn linear(out: u64, input: u64) -> u64 {
+    2 * TOKENS * out * input
+}
+
+/// Wq, Wk, Wv, Wo, up and down of one layer: forward, dX and dW alike.
+fn linears() -> u64 {
+    4 * linear(16, 16) + 2 * linear(32, 16)
+}
+
+/// QKᵀ and PV of one layer.
+fn attention() -> u64 {
+    2 * (2 * SQUARES * 16)
+}
+
+/// Pooler and classifier.
+fn head() -> u64 {
+    2 * SEQUENCES * (16 * 16 + 3 * 16)
+}
+
+fn forward() -> u64 {
+    2 * (linears() + attention()) + head()
+}
+
+/// Attention's backward has four products where forward has two.
+fn dx() -> u64 {
+    2 * (linears() + 2 * attention()) + head()
+}
+
+fn dw() -> u64 {
+    2 * linears() + head()
+}
+
+/// Word 64, position 40 and segment 2 rows and a norm; two layers; pooler and classifier.
+fn scalars() -> u64 {
+    let layer = 4 * (16 * 16 + 16) + (32 * 16 + 32) + (16 * 32 + 16) + 2 * (16 + 16);
+    (64 + 40 + 2) * 16 + 32 + 2 * layer + HEAD_SCALARS
+}
+
+const HEAD_SCALARS: u64 = 16 * 16 + 16 + 3 * 16 + 3;
+
+/// A run on the golden batch, which is all there is to a step.
+fn steps(n: usize, settings: &[&str]) -> Flops {
+    let recipe = recipe(&[&[&format!("epochs={n}"), "batch-size=4"], settings].concat());
+    let mut work = Tiny::load().workload(&recipe);
+    assert_eq!(work.model.parameters().scalars() as u64, scalars());
+    let finished = run(&recipe, &mut work);
+    assert_eq!(finished.summary.steps, n);
+    finished.summary.flops
+}
+
+fn one_step(settings: &[&str]) -> Flops {
+    steps(1, settings)
+}
+
+#[test]
+fn a_full_step_is_the_hand_count() {
+    let flops = one_step(&["method=full"]);
+    let update = ADAMW * scalars();
+    assert_eq!(
+        [flops.forward, flops.dx, flops.dw, flops.update, flops.probe, flops.cache, flops.tracking],
+        [forward(), dx(), dw(), update, 0, 0, 0]
+    );
+    assert_eq!(flops.total, forward() + dx() + dw() + ADAMW * scalars());
+    assert_eq!(flops.full_equivalent, flops.total);
+    // Validated after the step and measured at the end.
+    assert_eq!(flops.evaluation, 2 * forward());
+}
+
+#[test]
+fn a_head_step_is_the_hand_count() {
+    let flops = one_step(&["method=head"]);
+    let classifier_dx = 2 * SEQUENCES * 3 * 16;
+    assert_eq!(
+        [flops.forward, flops.dx, flops.dw, flops.update],
+        [forward(), classifier_dx, head(), ADAMW * HEAD_SCALARS]
+    );
+    assert_eq!(flops.full_equivalent, forward() + dx() + dw() + ADAMW * scalars());
+}
+
+#[test]
+fn sgd_counts_four_for_an_update() {
+    assert_eq!(one_step(&["method=full", "optimizer=sgd"]).update, 4 * scalars());
+}
+
+#[test]
+fn a_probe_is_a_forward_and_a_dx_with_its_signal_apart() {
+    // The sketch multiplies group sums with a site's input: four heads or neuron groups cut the rows of q, k, v and
+    // up; columns (Wo and down) and whole layers (the head's two) take one row each.
+    let sketch = 2 * (2 * TOKENS * (3 * 4 * 16 + 16 + 4 * 16 + 32)) + 2 * SEQUENCES * (16 + 16);
+    // Long enough for a tenth of what is left to pay for a look at the whole batch, of which there is one.
+    let once = ["first-probe-batches=1", "probe-interval=100", "coverage-window=100", "refresh=100"];
+    for (signal, tracking) in [("exact", dw()), ("sketch", sketch), ("gram", 0)] {
+        let flops = steps(20, &[&once[..], &["budget=1", &format!("signal={signal}")]].concat());
+        assert_eq!((flops.probe, flops.tracking), (forward() + dx(), tracking), "{signal}");
+        assert_eq!(flops.forward, 20 * forward());
+    }
+}
+
+#[test]
+fn what_the_planner_is_told_is_what_the_ledger_counts() {
+    let tiny = Tiny::load();
+    let components = tiny.components();
+    let costs = Costs::new(&*tiny.model, &components, &tiny.lengths, ADAMW);
+    assert_eq!(costs.full, forward() + dx() + dw() + ADAMW * scalars());
+    assert_eq!(costs.cut.len(), tiny.model.levels());
+    assert_eq!(costs.cut[tiny.model.levels() - 1], forward());
+    // δ leaves the head and stops at the last feed-forward block's output.
+    assert_eq!(costs.cut[tiny.model.levels() - 2], forward() + head());
+    let neurons = components.iter().position(|c| c.name == "encoder.layer.1.feed_forward.neurons.2").unwrap();
+    // Eight rows of up with their biases, eight columns of down.
+    let own = 2 * linear(8, 16) + ADAMW * (8 * 16 + 8 + 16 * 8);
+    assert_eq!(costs.component[neurons], own);
+    // Where backward ends at it, δ is brought to its eight neurons through down.
+    assert_eq!(costs.component_at_cut[neurons], own + linear(8, 16));
+}

@@ -1,0 +1,12 @@
+//! Selective training as a whole: what a run computes, changes, counts and writes, on real digits and on a tiny net.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bits;
+mod budget;
+mod checkpoint;
+mod common;
+mod ledger;
+mod optimizer;
+mod order;
+mod signals;
