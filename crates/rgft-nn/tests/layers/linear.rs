@@ -25,7 +25,7 @@ impl Layer for Case {
         let y = if self.joined {
             let mut y = self.linear.forward_without_bias(cx, &x);
             cx.engine.kernels.add_to_rows(y.data_mut(), cx.parameters.data(self.linear.bias));
-            cx.engine.kernels.add(y.data_mut(), x.data());
+            y.data_mut().iter_mut().zip(x.data()).for_each(|(y, x)| *y += x);
             y
         } else {
             self.linear.forward(cx, &x)
