@@ -536,7 +536,10 @@ fn predicting_into_a_folder_that_is_not_there() {
     let (model, data) = (demo().display().to_string(), asset("shift-test.csv"));
     let mut attempt = Attempt::of(&["predict", "--model", &model, "--data", &data, "--out"]);
     attempt.args.push(attempt.path("nowhere/labels.jsonl").display().to_string());
-    assert_snapshot!(attempt.refused(), @"error: TMP/nowhere/labels.jsonl: No such file or directory (os error 2)");
+    assert_snapshot!(attempt.refused(), @r"
+    error: TMP/nowhere/labels.jsonl: No such file or directory (os error 2)
+    hint: name a file in a folder that can be written
+    ");
 }
 
 // ---- runs that fail ----
