@@ -1,5 +1,5 @@
 //! The CPU's kernels: one file per kernel, row-parallel with rayon, vectorised by the compiler for the widest
-//! instructions found at run time ([`vectorised`]). No kernel allocates; none knows a layer or a model.
+//! instructions found at run time (`vectorised`). No kernel allocates; none knows a layer or a model.
 
 pub mod activation;
 pub mod attention;

@@ -63,7 +63,7 @@ pub fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision) {
     gemm_on(a, b, c, accumulate, precision, threads);
 }
 
-/// [`gemm`] on the calling thread alone, for products that are already one task of many.
+/// [`gemm()`] on the calling thread alone, for products that are already one task of many.
 pub fn gemm_serial(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision) {
     gemm_on(a, b, c, accumulate, precision, 1);
 }

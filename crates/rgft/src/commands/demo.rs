@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rgft_core::RunSummary;
 use rgft_train::recipe::RawRecipe;
 
@@ -60,14 +60,14 @@ pub(crate) fn run(args: &DemoArgs, threads: Option<usize>, printer: &mut Printer
 }
 
 fn write_files<'a>(folder: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<()> {
-    let unusable = |source| rgft_train::TrainError::OutFolder {
+    let unusable = |source: std::io::Error| rgft_train::TrainError::OutFolder {
         path: folder.into(),
-        problem: format!("{source}"),
+        problem: source.to_string(),
         hint: "choose a folder that can be written",
     };
-    std::fs::create_dir_all(folder).map_err(|e: std::io::Error| unusable(e))?;
+    std::fs::create_dir_all(folder).map_err(unusable)?;
     for (name, bytes) in files {
-        std::fs::write(folder.join(name), bytes).map_err(|e| unusable(e)).context("the demo's files")?;
+        std::fs::write(folder.join(name), bytes).map_err(unusable)?;
     }
     Ok(())
 }
