@@ -22,7 +22,7 @@ impl ProbeInterval {
     /// Starts at `initial` steps and stays between a quarter and 16 times of that.
     pub fn new(initial: usize) -> Self {
         let initial = initial.max(1);
-        Self { steps: initial, least: initial.div_ceil(4), most: 16 * initial, threshold: 0.8 }
+        Self { steps: initial, least: initial.div_ceil(4), most: initial.saturating_mul(16), threshold: 0.8 }
     }
 
     /// Adapts K to the correlation of the newest map with the one before (`None` for the first map, which tells
@@ -30,7 +30,7 @@ impl ProbeInterval {
     pub fn adapt(&mut self, rank_correlation: Option<f64>) -> usize {
         self.steps = match rank_correlation {
             None => self.steps,
-            Some(correlation) if correlation >= self.threshold => (2 * self.steps).min(self.most),
+            Some(correlation) if correlation >= self.threshold => self.steps.saturating_mul(2).min(self.most),
             Some(_) => (self.steps / 2).max(self.least),
         };
         self.steps

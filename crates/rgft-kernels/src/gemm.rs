@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_product_have_the_bits_of_the_whole() {
-        for (m, k, n) in [(70, 300, 150), (200, 64, 33), (31, 500, 700)] {
+        for (m, k, n) in [(70, 300, 150), (200, 64, 33), (31, 500, 700), (17, 300, 9), (9, 300, 17)] {
             let (a, b, start) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
             let with = |threads| {

@@ -103,6 +103,9 @@ pub trait Model: Send {
     /// to `cut`, and, where `observe`, a probe sees every site at and above it.
     fn needs(&self, update: &[Slices], cut: usize, observe: bool) -> Vec<Needs>;
 
+    /// Tokens of the longest text that it can read.
+    fn positions(&self) -> usize;
+
     /// Refuses a batch that does not fit: token ids outside the vocabulary, sequences longer than the positions.
     ///
     /// # Errors
@@ -225,5 +228,10 @@ pub fn read_config(folder: &Path) -> Result<Value, NnError> {
         return Err(NnError::MissingFile { folder: folder.into(), file: "config.json".into() });
     }
     let bytes = std::fs::read(&path).map_err(|source| NnError::Io { path: path.clone(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| NnError::Json { path, source })
+    let config: Value =
+        serde_json::from_slice(&bytes).map_err(|source| NnError::Json { path: path.clone(), source })?;
+    match config.get("model_type") {
+        Some(_) => Ok(config),
+        None => Err(NnError::Config { path, key: "model_type".into(), problem: "is missing".into() }),
+    }
 }

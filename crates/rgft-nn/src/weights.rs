@@ -121,12 +121,21 @@ impl<'a> Checkpoint<'a> {
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let tensors = self.tensors.iter().map(|stored| (&stored.name[..], stored));
         let beside = beside(path);
-        safetensors::serialize_to_file(tensors, Some(metadata), &beside).map_err(failed)?;
+        let written = safetensors::serialize_to_file(tensors, Some(metadata), &beside);
+        written.map_err(failed).inspect_err(|_| discard(&beside))?;
         let renamed = File::open(&beside)
             .and_then(|file| file.sync_all())
             .and_then(|()| std::fs::rename(&beside, path));
-        renamed.map_err(|source| NnError::Io { path: path.into(), source })
+        renamed.map_err(|source| {
+            discard(&beside);
+            NnError::Io { path: path.into(), source }
+        })
     }
+}
+
+/// Takes away what could not be finished; if that fails too, the first error is the one to tell.
+fn discard(beside: &Path) {
+    let _ = std::fs::remove_file(beside);
 }
 
 /// Where a file is written before it gets its name.
@@ -144,11 +153,13 @@ fn beside(path: &Path) -> PathBuf {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     let beside = beside(path);
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&beside, path)
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    };
+    write().inspect_err(|_| discard(&beside))
 }
 
 /// The shard files that an index names, each once.

@@ -8,9 +8,10 @@ mod rgft;
 use rgft_core::{Component, ComponentKind, Granularity};
 use rgft_nn::models::{self, Model};
 
-use crate::TrainError;
 use crate::costs::{self, Costs};
 use crate::recipe::{MethodName, Recipe};
+use crate::trainer::update_flops;
+use crate::{TrainError, Workload};
 
 /// The largest energy that a map holds.
 pub(crate) const ENERGY_MAX: f64 = 1e12;
@@ -97,6 +98,9 @@ pub trait Method {
     /// The plan from step `standing.step` on; `None`: as before.
     fn plan(&mut self, standing: Standing) -> Option<Plan>;
 
+    /// The plan does not fit what is left of the budget: make another one for the step to come.
+    fn expire(&mut self) {}
+
     /// Raw energies of the current map (mean squared gradient norms), and the step whose data they come from.
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
         None
@@ -113,13 +117,29 @@ pub trait Method {
     }
 }
 
-/// FLOPs of the cheapest step there is: forward, and the task head alone.
-pub(crate) fn cheapest_step(
-    model: &dyn Model,
-    components: &[Component],
+/// Refuses a budget that allows not even one step, on sequences of these lengths.
+pub(crate) fn check_budget(
+    recipe: &Recipe,
+    work: &Workload,
+    full_equivalent: u64,
     lengths: &[usize],
-    update_flops: u64,
-) -> u64 {
+) -> Result<(), TrainError> {
+    let budget = recipe.budget * full_equivalent as f64;
+    let cheapest = cheapest_step(&*work.model, &work.components, lengths, update_flops(recipe)) as f64;
+    if recipe.budget >= 1.0 || budget >= cheapest {
+        return Ok(());
+    }
+    Err(TrainError::Mismatch {
+        problem: format!(
+            "budget = {} is {budget:.3e} FLOPs, but the first step takes {cheapest:.3e} even for the task head alone",
+            recipe.budget
+        ),
+        hint: "raise budget, lower batch-size, or give more data or epochs",
+    })
+}
+
+/// FLOPs of the cheapest step there is: forward, and the task head alone.
+fn cheapest_step(model: &dyn Model, components: &[Component], lengths: &[usize], update_flops: u64) -> u64 {
     let heads: Vec<usize> = task_heads(components);
     let update = models::update_of(model.parameters(), components, &heads);
     let scalars: usize = heads.iter().map(|&i| components[i].parameters).sum();
@@ -140,8 +160,8 @@ pub fn granularity(recipe: &Recipe) -> Granularity {
     }
 }
 
-/// The method that a recipe names, for a run in which full fine-tuning would compute `full_equivalent`
-/// FLOPs.
+/// The method that a recipe names, for a run of at most `steps` steps in which full fine-tuning would compute
+/// `full_equivalent` FLOPs.
 ///
 /// # Errors
 /// If the method's settings do not fit the components.
@@ -150,11 +170,12 @@ pub fn build(
     components: &[Component],
     levels: usize,
     full_equivalent: u64,
+    steps: usize,
 ) -> Result<Box<dyn Method>, TrainError> {
     Ok(match recipe.method {
         MethodName::Full => Box::new(fixed::Fixed::full(components)),
         MethodName::Head => Box::new(fixed::Fixed::head(components, levels)),
         MethodName::LastK => Box::new(fixed::Fixed::last_k(components, levels, recipe.last_k)?),
-        MethodName::Rgft => Box::new(rgft::Rgft::new(recipe, components, full_equivalent)?),
+        MethodName::Rgft => Box::new(rgft::Rgft::new(recipe, components, full_equivalent, steps)?),
     })
 }

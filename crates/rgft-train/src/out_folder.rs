@@ -18,6 +18,8 @@ pub struct OutFolder {
     path: PathBuf,
     /// Opened by the first event.
     events: Option<BufWriter<File>>,
+    /// Whether it was made for this.
+    created: bool,
     /// What an earlier run left there, which would contradict this one: removed by the first write.
     stale: &'static [&'static str],
 }
@@ -34,7 +36,7 @@ impl OutFolder {
     /// # Errors
     /// If it cannot be written, or holds other things.
     pub fn create(path: &Path) -> Result<Self, TrainError> {
-        Self::take(path, "recipe.toml", &OF_A_RUN)
+        Self::take(path, &["recipe.toml", "events.jsonl"], &OF_A_RUN)
     }
 
     /// Creates the folder of a map, or takes over one that is empty or holds a map alone.
@@ -42,25 +44,26 @@ impl OutFolder {
     /// # Errors
     /// If it cannot be written, or holds other things.
     pub fn for_map(path: &Path) -> Result<Self, TrainError> {
-        Self::take(path, OF_A_MAP[1], &OF_A_MAP)
+        Self::take(path, &OF_A_MAP, &[])
     }
 
-    /// `mark` is the file by which an earlier use of the folder is known.
-    fn take(path: &Path, mark: &str, stale: &'static [&'static str]) -> Result<Self, TrainError> {
+    /// `marks` are the files by which an earlier use of the folder is known.
+    fn take(path: &Path, marks: &[&str], stale: &'static [&'static str]) -> Result<Self, TrainError> {
         let refuse = |problem: String, hint| TrainError::OutFolder { path: path.into(), problem, hint };
         let unwritable =
             |error: std::io::Error| refuse(error.to_string(), "choose a folder that can be written");
         if path.exists() && !path.is_dir() {
             return Err(refuse("is a file".into(), "give a folder to --out"));
         }
+        let created = !path.exists();
         std::fs::create_dir_all(path).map_err(unwritable)?;
         let holds_something = std::fs::read_dir(path).map_err(unwritable)?.next().is_some();
-        if holds_something && !path.join(mark).is_file() {
+        if holds_something && !marks.iter().all(|mark| path.join(mark).is_file()) {
             return Err(refuse("holds other files".into(), "choose an empty folder"));
         }
         let trial = path.join(".writable");
         File::create(&trial).and_then(|_| std::fs::remove_file(&trial)).map_err(unwritable)?;
-        Ok(Self { path: path.into(), events: None, stale })
+        Ok(Self { path: path.into(), events: None, created, stale })
     }
 
     /// Removes what would contradict what is written now.
@@ -173,7 +176,7 @@ impl OutFolder {
         self.write_json("certificate.json", certificate)
     }
 
-    /// Writes `run.json`, once the run is complete; only the report comes after it.
+    /// Writes `run.json`, once the run is complete but for its report.
     ///
     /// # Errors
     /// As the file system says.
@@ -183,8 +186,11 @@ impl OutFolder {
 }
 
 impl Drop for OutFolder {
-    /// A folder to which nothing was written is not left behind.
+    /// A folder that was made for this and to which nothing was written is not left behind.
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.path);
+        if self.created {
+            // Fails, as it should, where the folder holds something.
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 }

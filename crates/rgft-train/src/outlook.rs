@@ -64,7 +64,9 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let full_costs: Vec<u64> =
         all.map(|i| costs::full_step(model, &lengths_of(batches.step(i), work), per_scalar)).collect();
     let full_equivalent: u64 = full_costs.iter().sum();
-    let mut method = methods::build(recipe, &work.components, model.levels(), full_equivalent)?;
+    let mut method =
+        methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
+    methods::check_budget(recipe, work, full_equivalent, &lengths_of(batches.step(0), work))?;
     let steps = batches.len();
     // The step in the middle of the run, by cost.
     let mut by_cost: Vec<usize> = (0..steps).collect();

@@ -9,6 +9,7 @@ use rgft_nn::models::{self, HeadRequest, Model};
 use serde_json::Value;
 
 use crate::recipe::RawRecipe;
+use crate::workload::check_fit;
 use crate::{Evaluation, TrainError, evaluate};
 
 /// Longest text, in tokens, where no recipe in the folder says.
@@ -41,6 +42,18 @@ pub enum Prediction {
     Value(f64),
 }
 
+/// Names of the labels; where `config.json` names none, those that `transformers` gives to `num_labels` (2) labels.
+fn label_names(config: &Value) -> Vec<(usize, String)> {
+    let named = config.get("id2label").and_then(Value::as_object).cloned().unwrap_or_default();
+    let pairs = named.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_string())));
+    let pairs: Vec<_> = pairs.collect();
+    if !pairs.is_empty() {
+        return pairs;
+    }
+    let n = config.get("num_labels").and_then(Value::as_u64).unwrap_or(2);
+    (0..n as usize).map(|i| (i, format!("LABEL_{i}"))).collect()
+}
+
 impl Predictor {
     /// Loads a folder that a run has written.
     ///
@@ -53,29 +66,25 @@ impl Predictor {
             Some("multi_label_classification") => TextTask::MultiLabel,
             _ => TextTask::Classification,
         };
-        let named = config.get("id2label").and_then(Value::as_object).cloned().unwrap_or_default();
-        let pairs =
-            named.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_string())));
         let labels = match task {
             TextTask::Regression => LabelMap::default(),
-            _ => LabelMap::from_id2label(pairs.collect::<Vec<(usize, String)>>())?,
+            _ => LabelMap::from_id2label(label_names(&config))?,
         };
-        let outputs =
-            Some(task.outputs(labels.len())).filter(|_| !labels.is_empty() || task == TextTask::Regression);
+        let outputs = Some(task.outputs(labels.len()));
         let model = models::load(folder, &HeadRequest { outputs, ..HeadRequest::default() })?;
         if model.parameters().iter().any(|parameter| parameter.fresh) {
             return Err(TrainError::Mismatch {
-                problem: format!("{}: this model has no trained task head", folder.display()),
+                problem: format!(
+                    "{}: no trained task head for {} outputs",
+                    folder.display(),
+                    task.outputs(labels.len())
+                ),
                 hint: "fine-tune it first: rgft train --model … --data … --out …",
             });
         }
-        let positions = config.get("max_position_embeddings").and_then(Value::as_u64).unwrap_or(512) as usize;
-        // RoBERTa keeps its first positions for padding.
-        let reserved =
-            if config.get("model_type").and_then(Value::as_str) == Some("roberta") { 2 } else { 0 };
         let recipe = folder.join("recipe.toml");
         let trained_with = if recipe.is_file() { RawRecipe::from_file(&recipe)?.max_length } else { None };
-        let max_length = trained_with.unwrap_or(MAX_LENGTH).min(positions.saturating_sub(reserved));
+        let max_length = trained_with.unwrap_or(MAX_LENGTH).min(model.positions());
         let tokenizer = TextTokenizer::from_folder(folder, max_length)?;
         Ok(Self { model, engine: Engine::new(precision), tokenizer, task, labels })
     }
@@ -86,6 +95,7 @@ impl Predictor {
     /// If a label is unknown to the model.
     pub fn evaluate(&self, table: &Table) -> Result<Evaluation, TrainError> {
         let set = TextDataset::labelled(table, self.task, &self.labels, &self.tokenizer)?;
+        check_fit(&*self.model, &set)?;
         Ok(evaluate(&*self.model, &self.engine, &set))
     }
 
@@ -95,6 +105,7 @@ impl Predictor {
     /// If a text does not fit the model.
     pub fn predict(&self, table: &Table) -> Result<Vec<Prediction>, TrainError> {
         let set = TextDataset::unlabelled(table, self.task, &self.labels, &self.tokenizer)?;
+        check_fit(&*self.model, &set)?;
         let outputs = evaluate(&*self.model, &self.engine, &set).outputs;
         Ok(outputs.chunks_exact(set.outputs.max(1)).map(|logits| self.prediction(logits)).collect())
     }

@@ -6,7 +6,7 @@ use rgft_core::events::{Convergence, Flops as FlopsSummary, Memory, Metrics, Sec
 use rgft_core::ledger::{ADAMW_FLOPS, SGD_FLOPS};
 use rgft_core::{
     Account, Certificate, Component, ComponentInfo, ComponentKind, Event, Guard, GuardSettings, Ledger,
-    Level, LrRule, RunSummary, Schedule, Slices, UpdateRule,
+    Level, LrRule, RunSummary, Schedule, Signal, Slices, UpdateRule,
 };
 use rgft_data::{PackedBatch, pack};
 use rgft_kernels::cpu::scalar::hash;
@@ -92,6 +92,8 @@ struct Trainer<'a> {
     probe_flops_per_example: u64,
     /// FLOPs spent when the first map was there.
     mapped_at: Option<u64>,
+    /// Steps after which the weights were last validated.
+    validated_at: Option<usize>,
     /// Parameters that were ever updated.
     touched: Vec<bool>,
     best: Option<Best>,
@@ -129,7 +131,8 @@ impl<'a> Trainer<'a> {
         };
         let full_costs: Vec<u64> = (0..batches.len()).map(|i| full_step(batches.step(i))).collect();
         let full_equivalent = full_costs.iter().sum();
-        let method = methods::build(recipe, &work.components, model.levels(), full_equivalent)?;
+        let method =
+            methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
         let mut full_from: Vec<u64> = full_costs
             .iter()
             .rev()
@@ -144,19 +147,7 @@ impl<'a> Trainer<'a> {
             warmup_steps: recipe.warmup * batches.len() as f64,
             total_steps: batches.len(),
         };
-        let cheapest =
-            methods::cheapest_step(model, &work.components, &lengths_of(batches.step(0), work), per_scalar);
-        if recipe.budget < 1.0 && (recipe.budget * full_equivalent as f64) < cheapest as f64 {
-            return Err(TrainError::Mismatch {
-                problem: format!(
-                    "budget = {} is {:.3e} FLOPs, but the first step takes {:.3e} even for the task head alone",
-                    recipe.budget,
-                    recipe.budget * full_equivalent as f64,
-                    cheapest as f64
-                ),
-                hint: "raise budget, lower batch-size, or give more data or epochs",
-            });
-        }
+        methods::check_budget(recipe, work, full_equivalent, &lengths_of(batches.step(0), work))?;
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
@@ -179,6 +170,7 @@ impl<'a> Trainer<'a> {
             ledger: Ledger::new(),
             probe_flops_per_example: 0,
             mapped_at: None,
+            validated_at: None,
             touched,
             best: None,
             curve: Vec::new(),
@@ -213,7 +205,11 @@ impl<'a> Trainer<'a> {
             self.clock.probe += probed;
             self.replan(step)?;
             if !self.affords(step) {
-                break;
+                self.method.expire();
+                self.replan(step)?;
+                if !self.affords(step) {
+                    break;
+                }
             }
             let event = self.step(step)?;
             self.clock.train += begun.elapsed() - probed;
@@ -323,8 +319,11 @@ impl<'a> Trainer<'a> {
         let left = self.recipe.budget * self.full_equivalent as f64 - self.ledger.total() as f64;
         let model = &*self.work.model;
         let needs = model.needs(&vec![Slices::None; model.parameters().len()], 0, true);
-        let cost =
-            |batches: &[Vec<usize>]| costs::step(model, &lengths_of(batches, self.work), &needs) as f64;
+        // Forward and dX; an exact signal computes dW besides.
+        let passes = if self.recipe.signal == Signal::Exact { 1.5 } else { 1.0 };
+        let cost = |batches: &[Vec<usize>]| {
+            passes * costs::step(model, &lengths_of(batches, self.work), &needs) as f64
+        };
         while !batches.is_empty() && cost(batches) > left / 10.0 {
             match batches.as_mut_slice() {
                 [only] if only.len() > 1 => only.truncate(only.len() / 2),
@@ -360,8 +359,12 @@ impl<'a> Trainer<'a> {
             self.active.gradients =
                 Gradients::new(&self.engine, work.model.parameters(), &update, &work.tables());
             self.active.scalars = plan.active.iter().map(|&i| work.components[i].parameters as u64).sum();
-            for (touched, slices) in self.touched.iter_mut().zip(&update) {
-                *touched |= !slices.is_none();
+            for (i, slices) in update.iter().enumerate() {
+                let first = !slices.is_none() && !std::mem::replace(&mut self.touched[i], true);
+                // Untouched until now, so the best weights are those that it has now.
+                if let (true, Some(best)) = (first, &mut self.best) {
+                    best.weights.push((i, work.model.parameters().data(i).to_vec()));
+                }
             }
             self.active.update = update;
         }
@@ -388,7 +391,7 @@ impl<'a> Trainer<'a> {
     /// A budget is a limit: the step that would break it is not made.
     fn affords(&self, step: usize) -> bool {
         let budget = self.recipe.budget * self.full_equivalent as f64;
-        self.recipe.budget >= 1.0 || (self.ledger.total() + self.step_flops(step)) as f64 <= budget * 1.001
+        (self.ledger.total() + self.step_flops(step)) as f64 <= budget * 1.001
     }
 
     fn step(&mut self, step: usize) -> Result<Event, TrainError> {
@@ -423,6 +426,9 @@ impl<'a> Trainer<'a> {
         self.ledger.add(Account::Update, self.active.scalars * update_flops(self.recipe));
 
         let gradient_norm = self.active.gradients.squared_norm(&self.engine).sqrt();
+        if !gradient_norm.is_finite() {
+            return Err(TrainError::Diverged { step, loss });
+        }
         let clip = self.recipe.clip;
         let scale = if clip > 0.0 { (clip / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
         let factor = self.rate_factor(step);
@@ -477,6 +483,11 @@ impl<'a> Trainer<'a> {
         let begun = Instant::now();
         let metrics = evaluate(&*self.work.model, &self.engine, &self.work.validation).metrics;
         self.ledger.add_evaluation(self.engine.take_flops().total());
+        // Weights that are no longer numbers must not replace a saved model.
+        if let Some(&loss) = metrics.get("loss").filter(|loss| !loss.is_finite()) {
+            return Err(TrainError::Diverged { step: steps, loss });
+        }
+        self.validated_at = Some(steps);
         let value = metrics.get(self.work.task.primary_metric()).copied().unwrap_or(f64::NAN);
         let larger_is_better = self.work.task.larger_is_better();
         let best = self
@@ -499,13 +510,18 @@ impl<'a> Trainer<'a> {
         self.emit(&Event::Validation { step: steps, epoch, metrics, flops, seconds, best })?;
         let since = self.best.as_ref().map_or(0, |best| steps - best.at_step);
         let every = self.recipe.validate_every.unwrap_or(self.batches.steps_per_epoch());
-        Ok(self.recipe.patience.is_some_and(|patience| since >= patience.max(1) * every))
+        Ok(self.recipe.patience.is_some_and(|patience| since >= patience.max(1).saturating_mul(every)))
     }
 
     fn finish(mut self, start: Instant, steps: usize) -> Result<RunOutcome, TrainError> {
+        if self.recipe.method == MethodName::Rgft && self.mapped_at.is_none() {
+            let message = "no error map was made, so only the task head was trained: the run is too short, or its \
+                           budget too small";
+            self.emit(&Event::Note { level: Level::Warning, message: message.into() })?;
+        }
         // A run that its budget ended before the last validation is validated where it stands.
-        if self.curve.last().is_none_or(|(flops, _)| *flops != self.ledger.total()) {
-            self.validate(steps.max(1))?;
+        if self.validated_at != Some(steps) {
+            self.validate(steps)?;
         }
         let begun = Instant::now();
         if let Some(best) = self.best.take() {

@@ -217,7 +217,7 @@ fn labels_for(
 }
 
 /// Refuses examples that the model has no tokens or positions for.
-fn check_fit(model: &dyn Model, set: &TextDataset) -> Result<(), TrainError> {
+pub(crate) fn check_fit(model: &dyn Model, set: &TextDataset) -> Result<(), TrainError> {
     for example in &set.examples {
         let lengths = [example.ids.len()];
         let batch = TokenBatch { ids: &example.ids, types: &example.type_ids, lengths: &lengths };

@@ -65,9 +65,10 @@ fn a_kill_leaves_whole_files_and_a_folder_that_can_be_used_again() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Once the run writes, after a time of its own in each round: two rounds end before the first step.
+        // Early rounds end before the first checkpoint, later ones after it; each after a time of its own.
+        let awaited = out.join(if round < 4 { "events.jsonl" } else { "model.safetensors" });
         let begun = Instant::now();
-        while !out.join("events.jsonl").exists() && begun.elapsed() < Duration::from_secs(30) {
+        while !awaited.exists() && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_millis(3 + round * round * 13));

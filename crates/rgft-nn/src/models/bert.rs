@@ -132,6 +132,10 @@ impl Model for Bert {
         needs
     }
 
+    fn positions(&self) -> usize {
+        self.parameters[self.embeddings.positions.weight].rows() - self.first_position as usize
+    }
+
     fn check(&self, batch: TokenBatch) -> Result<(), NnError> {
         let rows = |table: usize| self.parameters[table].rows();
         let words = rows(self.embeddings.words.weight);
@@ -139,7 +143,7 @@ impl Model for Bert {
             let (what, found) = ("token id", id as usize);
             return Err(NnError::OutOfRange { what, found, limit: words });
         }
-        let positions = rows(self.embeddings.positions.weight) - self.first_position as usize;
+        let positions = self.positions();
         if let Some(&found) = batch.lengths.iter().find(|n| **n > positions) {
             return Err(NnError::OutOfRange { what: "sequence length", found, limit: positions });
         }

@@ -53,12 +53,13 @@ impl Rgft {
         recipe: &Recipe,
         components: &[Component],
         full_equivalent: u64,
+        steps: usize,
     ) -> Result<Self, TrainError> {
         let budget = (recipe.budget * full_equivalent as f64) as u64;
         let head_is_new = components.iter().any(|component| component.fresh);
         // Every component is probed within the coverage window, however still the map stands.
         let mut interval = ProbeInterval::new(recipe.probe_interval);
-        interval.most = (recipe.coverage_window.saturating_sub(1) * recipe.refresh).max(1);
+        interval.most = recipe.coverage_window.saturating_sub(1).saturating_mul(recipe.refresh).max(1);
         let settings = ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
         Ok(Self {
             components: components.to_vec(),
@@ -68,7 +69,7 @@ impl Rgft {
             rank_correlation: None,
             interval,
             // A map needs data of steps that are over.
-            next_probe: recipe.first_probe_batches,
+            next_probe: recipe.first_probe_batches.min((steps / 4).max(1)),
             head_first: if head_is_new { (recipe.warmup * budget as f64) as u64 } else { 0 },
             first_probe: ProbeRequest { batches: recipe.first_probe_batches, examples: usize::MAX },
             later_probe: ProbeRequest { batches: 1, examples: recipe.probe_examples },
@@ -119,7 +120,7 @@ impl Method for Rgft {
         let energies = self.map.energies();
         let rank_correlation = self.previous.as_deref().map(|before| rank_correlation(before, &energies));
         let next_interval = self.interval.adapt(rank_correlation);
-        self.next_probe = step + next_interval;
+        self.next_probe = step.saturating_add(next_interval);
         // A new map deserves a new plan.
         self.next_plan = step;
         self.previous = Some(energies);
@@ -143,7 +144,7 @@ impl Method for Rgft {
         if standing.step < self.next_plan && self.step_cost <= left {
             return None;
         }
-        self.next_plan = standing.step + self.refresh;
+        self.next_plan = standing.step.saturating_add(self.refresh);
         let probes_left = (standing.steps_left / self.interval.steps.max(1)) as u64;
         let probe = standing.probe_flops_per_example * self.later_probe.examples as u64;
         let reserved = (probes_left * probe).min(left / 10);
@@ -166,6 +167,10 @@ impl Method for Rgft {
         let fresh: Vec<bool> = self.components.iter().map(|component| component.fresh).collect();
         let weights = lr_rule::weights(self.lr_rule, &self.map.energies(), &active, &fresh);
         Some(Plan { cut: choice.cut, active: choice.active, weights })
+    }
+
+    fn expire(&mut self) {
+        self.next_plan = 0;
     }
 
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {

@@ -100,8 +100,9 @@ fn together(recipe: Recipe) -> Result<Recipe, RecipeError> {
     Ok(recipe)
 }
 
+// Computed in f32, so that is what must be in range.
 fn above_zero(x: f64) -> bool {
-    x > 0.0
+    x as f32 > 0.0 && (x as f32).is_finite()
 }
 
 fn from_zero(x: f64) -> bool {
@@ -109,7 +110,7 @@ fn from_zero(x: f64) -> bool {
 }
 
 fn below_one(x: f64) -> bool {
-    (0.0..1.0).contains(&x)
+    x >= 0.0 && (x as f32) < 1.0
 }
 
 /// The error for a value out of its key's range.

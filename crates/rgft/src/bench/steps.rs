@@ -244,7 +244,8 @@ fn saved_bytes(model: &dyn Model, engine: &Engine, tokens: TokenBatch, needs: &[
     4 * tape.scalars()
 }
 
-/// The same work in PyTorch: every setting of the scripts, as shipped and with the vendor brake off.
+/// The same work in PyTorch: every setting of the scripts, as shipped and, where a `libunlock.so` lies beside the
+/// environment, preloaded with that (MKL takes slow paths on AMD processors unless told otherwise).
 fn yardstick(python: &Path, work: Work, threads: Option<usize>, printer: &mut Printer) -> Result<Vec<Value>> {
     let folder = std::env::var_os(YARDSTICK_FOLDER)
         .map_or_else(|| PathBuf::from("../shared/yardstick"), PathBuf::from);

@@ -17,6 +17,7 @@ pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Print
     let raw = args.recipe(threads)?;
     raw.require("out")?;
     let recipe = raw.check()?;
+    let folder = recipe.out.as_deref().map(OutFolder::for_map).transpose()?;
     let outcome = pool::run(
         recipe.threads,
         |say| {
@@ -29,8 +30,7 @@ pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Print
             }
         },
     )?;
-    if let Some(folder) = &recipe.out {
-        let folder = OutFolder::for_map(folder)?;
+    if let Some(folder) = folder {
         folder.error_map(&outcome.components, &outcome.energies, &outcome.shares)?;
         let picture = rgft_report::heat_map_svg(&outcome.components, &outcome.shares);
         folder.write("error_map.svg", picture.as_bytes())?;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
-use rgft_data::{DataError, Labels, TableSpec, parse_table, read_table};
+use rgft_data::{Labels, TableSpec, parse_table, read_table};
 use rgft_kernels::Precision;
 use rgft_train::recipe::{RawRecipe, Texts};
 use rgft_train::{Prediction, Predictor, TrainError};
@@ -49,6 +49,19 @@ pub(crate) fn eval(args: &EvalArgs, threads: Option<usize>, printer: &mut Printe
 
 pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
     let spec = spec(&args.model, &args.text_column, None)?;
+    if let Some(path) = &args.out
+        && !path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.is_dir())
+    {
+        let (problem, hint) = ("its folder does not exist".into(), "create it first");
+        return Err(TrainError::OutFolder { path: path.clone(), problem, hint }.into());
+    }
+    if args.data.is_none() && spec.text.len() > 1 {
+        return Err(TrainError::Mismatch {
+            problem: "this model labels pairs of texts, and a line of standard input is one text".into(),
+            hint: "give a table: --data FILE",
+        }
+        .into());
+    }
     let table = match &args.data {
         Some(path) => read_table(path, &spec, Labels::Optional)?,
         None => stdin_table()?,
@@ -79,9 +92,8 @@ fn stdin_table() -> Result<rgft_data::Table> {
         hint: "texts are UTF-8, one per line",
     })?;
     let lines: String = text.lines().map(|line| format!("{}\n", json!({ "text": line }))).collect();
-    let table =
-        parse_table(Path::new("stdin.jsonl"), lines.as_bytes(), &TableSpec::default(), Labels::Optional);
-    Ok(table.map_err(|error: DataError| error)?)
+    let (name, spec) = (Path::new("stdin.jsonl"), TableSpec::default());
+    Ok(parse_table(name, lines.as_bytes(), &spec, Labels::Optional)?)
 }
 
 fn line(predictor: &Predictor, texts: &[String], prediction: Prediction) -> Value {

@@ -66,7 +66,7 @@ impl Keys<'_> {
 
     fn probability(&self, key: &str, default: f64) -> Result<f32, NnError> {
         let found = self.number(key, Some(default))?;
-        if found < 1.0 {
+        if (found as f32) < 1.0 {
             return Ok(found as f32);
         }
         Err(self.error(key, format!("is {found}, expected a probability below 1")))
@@ -109,7 +109,8 @@ impl Config {
         let hidden_dropout = keys.probability(name("hidden_dropout_prob", "dropout"), 0.1)?;
         let own_head = if distil { "seq_classif_dropout" } else { "classifier_dropout" };
         let roberta = member == Member::Roberta;
-        let first_position = if roberta { keys.number("pad_token_id", Some(1.0))? as u32 + 1 } else { 0 };
+        let padding = keys.number("pad_token_id", Some(1.0))?;
+        let first_position = if roberta { (padding as u32).saturating_add(1) } else { 0 };
         let config = Self {
             member,
             layers: keys.size(name("num_hidden_layers", "n_layers"), None)?,
