@@ -92,8 +92,8 @@ fn gemm_on(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision, th
 }
 
 /// The longer side of `C` is cut into one part per thread, each a serial product. That beats the library's own
-/// threads by about 6 % at training shapes, because parts need not wait for each other between blocks of `k`; the
-/// bits are the same, because no sum is cut.
+/// threads by about 6 % at training shapes, because parts need not wait for each other between blocks of `k`. No sum
+/// is cut, so the bits are those of the whole, unless a part is a row or two (which the library computes otherwise).
 #[allow(unsafe_code)]
 fn gemm_f32(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
     let (m, n) = (c.rows, c.cols);
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_product_have_the_bits_of_the_whole() {
-        for (m, k, n) in [(70, 300, 150), (200, 64, 33), (31, 500, 700), (17, 300, 9), (9, 300, 17)] {
+        for (m, k, n) in [(70, 300, 150), (200, 64, 33), (31, 500, 700), (1025, 96, 64)] {
             let (a, b, start) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
             let with = |threads| {

@@ -84,7 +84,7 @@ fn a_recipe_is_written_complete_and_reads_back_the_same() {
     let plain = checked("").unwrap();
     let strange = checked(
         "out = \"a \\\"b\\\"\\n#\"\ntest = \"t.csv\"\nvalidation = \"v.csv\"\ntext-column = [\"premise\", \"hypothesis\"]\n\
-         label-column = \"gold\"\nbudget = 0.05\nseed = 9223372036854775807\nepochs = 0.1\nlearning-rate = 1e-300\n\
+         label-column = \"gold\"\nbudget = 0.05\nseed = 9223372036854775807\nepochs = 0.1\nlearning-rate = 1e-30\n\
          head-learning-rate = 1e-3\ndropout = 0.0\nschedule = \"cosine\"\nvalidate-every = 7\npatience = 2\n\
          lr-rule = \"mean-one\"\nlr-rule-gamma = 0.5\nlr-rule-min = 0\nlr-rule-max = 3\nprecision = \"bf16\"\n\
          [alpha]\n\"z.*\" = 2.0\n\"a.*\" = 0.5\n\"*\" = 1",
@@ -160,7 +160,7 @@ fn numbers_out_of_range_are_named_with_what_was_expected() {
     assert_eq!(message(checked("learning-rate = -1")), "learning-rate = -1: expected a number above 0");
     for (setting, expected) in [
         ("learning-rate = nan", "learning-rate = NaN: expected a number above 0"),
-        ("epochs = inf", "epochs = inf: expected a number above 0"),
+        ("epochs = inf", "epochs = inf: expected a number above 0, up to 10000"),
         ("budget = 0", "budget = 0: expected a number above 0, up to 1"),
         ("budget = 1.5", "budget = 1.5: expected a number above 0, up to 1"),
         ("batch-size = 0", "batch-size = 0: expected a whole number from 1"),
@@ -192,7 +192,7 @@ fn numbers_out_of_range_are_named_with_what_was_expected() {
 #[test]
 fn wrong_types_are_named_with_file_and_line() {
     for (text, expected) in [
-        ("\nepochs = \"three\"", "recipe.toml:2: epochs = \"three\": expected a number above 0"),
+        ("\nepochs = \"three\"", "recipe.toml:2: epochs = \"three\": expected a number above 0, up to 10000"),
         ("seed = -1", "recipe.toml:1: seed = -1: expected a whole number from 0 to 9223372036854775807"),
         ("batch-size = 3.5", "recipe.toml:1: batch-size = 3.5: expected a whole number from 1"),
         ("method = \"ful\"", "recipe.toml:1: method = \"ful\": expected full, head, last-k or rgft"),
@@ -204,7 +204,7 @@ fn wrong_types_are_named_with_file_and_line() {
     assert!(message(read("epochs = 1\nseed = 1\nepochs = 2")).starts_with("recipe.toml:3: not TOML: "));
 
     let mut raw = RawRecipe::default();
-    assert_eq!(message(raw.assign("epochs=three")), "epochs = three: expected a number above 0");
+    assert_eq!(message(raw.assign("epochs=three")), "epochs = three: expected a number above 0, up to 10000");
     assert_eq!(
         message(raw.assign("seed=1.5")),
         "seed = 1.5: expected a whole number from 0 to 9223372036854775807"
