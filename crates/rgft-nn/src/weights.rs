@@ -4,6 +4,7 @@
 //! name and renamed, so a crash leaves the old file whole.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -291,11 +292,11 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// The name in the checkpoint that shares the longest ending with `name`.
+    /// The name in the checkpoint that shares the longest ending with `name`, the first of equals.
     fn nearest(&self, name: &str) -> Option<String> {
         let shared =
             |other: &str| name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
-        let best = self.checkpoint.names().max_by_key(|other| shared(other))?;
+        let best = self.checkpoint.names().max_by_key(|other| (shared(other), Reverse(*other)))?;
         (shared(best) >= 8).then(|| best.to_string())
     }
 
