@@ -69,7 +69,6 @@ kernels! {
     pooling::pool_backward => fn pool_backward(kind: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]);
 
     rows::fill_rows => fn fill_rows(out: &mut [f32], bias: &[f32]);
-    rows::add_to_rows => fn add_to_rows(x: &mut [f32], bias: &[f32]);
     rows::add_column_sums => fn add_column_sums(
         x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32],
     );

@@ -17,17 +17,6 @@ pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
     });
 }
 
-/// Each row of `x` `[rows, cols]` gets `bias` `[cols]` added.
-pub fn add_to_rows(x: &mut [f32], bias: &[f32]) {
-    for_row_blocks(x, bias.len(), |_, rows| {
-        vectorised(|| {
-            for row in rows.chunks_exact_mut(bias.len()) {
-                row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
-            }
-        });
-    });
-}
-
 /// `sums[j] += Σ_rows x[row, j]·y[row, j]` (`y = None`: `Σ x`) over the columns `ranges`, written to `sums`
 /// one range after the other; `sums` is as long as the ranges together. The order of additions does not
 /// depend on the number of threads.
@@ -194,8 +183,7 @@ mod tests {
         let bias = numbers(7);
         let mut x = vec![0.0; 21];
         fill_rows(&mut x, &bias);
-        add_to_rows(&mut x, &bias);
-        assert!(x.iter().enumerate().all(|(i, x)| (x - 2.0 * bias[i % 7]).abs() < 1e-6));
+        assert!(x.iter().enumerate().all(|(i, x)| (x - bias[i % 7]).abs() < 1e-6));
         let dropout = Dropout { seed: 1, probability: 0.5 };
         let mut y = vec![0.0; 21];
         drop_into(dropout, &x, &mut y);

@@ -24,7 +24,8 @@ impl Layer for Case {
     fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
         let y = if self.joined {
             let mut y = self.linear.forward_without_bias(cx, &x);
-            cx.engine.kernels.add_to_rows(y.data_mut(), cx.parameters.data(self.linear.bias));
+            let bias = cx.parameters.data(self.linear.bias).iter().cycle();
+            y.data_mut().iter_mut().zip(bias).for_each(|(y, b)| *y += b);
             y.data_mut().iter_mut().zip(x.data()).for_each(|(y, x)| *y += x);
             y
         } else {

@@ -68,6 +68,34 @@ fn the_best_validation_is_what_is_kept_written_and_reported() {
 }
 
 #[test]
+fn what_was_first_updated_after_the_best_validation_is_restored_too() {
+    // The head alone at first; then a rate that ruins everything below it.
+    let recipe = recipe(&[
+        "method=rgft",
+        "budget=0.9",
+        "epochs=2",
+        "validate-every=1",
+        "learning-rate=0.5",
+        "head-learning-rate=1e-5",
+        "clip=0",
+        "warmup=0",
+    ]);
+    let mut work = Workload::load(&recipe).unwrap();
+    let finished = run_in(&recipe, &mut work, None);
+    let seen = validations(&finished);
+    let (step, best, _) = seen.iter().rev().find(|(_, _, best)| *best).unwrap();
+    let mapped = finished.events.iter().find_map(|event| match event {
+        Event::Map { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert!(
+        mapped.is_some_and(|mapped| *step <= mapped),
+        "the best must come before the first map: {seen:?}"
+    );
+    assert_eq!(finished.summary.metrics.validation["accuracy"], *best);
+}
+
+#[test]
 fn patience_ends_a_run_that_does_not_improve() {
     for patience in [1, 3] {
         let recipe = recipe(&[
