@@ -34,15 +34,6 @@ pub fn batches(lengths: &[usize], batch_size: usize, seed: u64, epoch: u64, buck
     batches
 }
 
-/// `n` examples in their own order, for evaluation.
-///
-/// # Panics
-/// If `batch_size` is 0.
-#[must_use]
-pub fn batches_in_order(n: usize, batch_size: usize) -> Vec<Vec<usize>> {
-    (0..n).collect::<Vec<_>>().chunks(batch_size).map(<[usize]>::to_vec).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -103,10 +94,5 @@ mod tests {
         assert!(spread(false) > 90);
         let first: Vec<usize> = batches(&lengths, 32, 1, 0, true).iter().map(|b| lengths[b[0]]).collect();
         assert!(!first.is_sorted(), "the batches themselves are shuffled");
-    }
-
-    #[test]
-    fn evaluation_keeps_the_order() {
-        assert_eq!(batches_in_order(5, 2), [&[0, 1][..], &[2, 3], &[4]]);
     }
 }

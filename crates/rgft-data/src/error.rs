@@ -165,12 +165,6 @@ pub enum DataError {
     },
 
     // ---- tasks and labels ----
-    /// A task name that is not known.
-    #[error("unknown task `{found}`, expected text-classification, text-multi-label or text-regression")]
-    UnknownTask {
-        /// What was typed.
-        found: String,
-    },
     /// A row without a label where one is needed.
     #[error("{}:{line}: no label", path.display())]
     NoLabel {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{DataError, listed};
+use crate::objective::Objective;
 use crate::table::{RawLabel, Row, Table};
-use crate::task::TextTask;
 
 /// The names of the classes; a class is its index. Empty for regression.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,15 +16,15 @@ pub struct LabelMap {
 
 impl LabelMap {
     /// The labels of the training table, sorted by value where all are integers, else by name. Empty for
-    /// [`TextTask::Regression`].
+    /// [`Objective::Regression`].
     ///
     /// # Errors
     /// [`DataError::TooFewClasses`] for one class only (classification) or no label at all (multi-label).
-    pub fn from_table(train: &Table, task: TextTask) -> Result<Self, DataError> {
-        let (least, expected) = match task {
-            TextTask::Regression => return Ok(Self::default()),
-            TextTask::Classification => (2, "two classes"),
-            TextTask::MultiLabel => (1, "one label"),
+    pub fn from_table(train: &Table, objective: Objective) -> Result<Self, DataError> {
+        let (least, expected) = match objective {
+            Objective::Regression | Objective::NextToken | Objective::Forecast => return Ok(Self::default()),
+            Objective::Classification => (2, "two classes"),
+            Objective::MultiLabel => (1, "one label"),
         };
         let names: BTreeSet<String> = train.rows.iter().flat_map(|row| names_of(&row.label)).collect();
         if names.len() < least {
@@ -86,6 +86,15 @@ impl LabelMap {
         self.names.is_empty()
     }
 
+    /// Columns of the output that an objective over these labels needs.
+    #[must_use]
+    pub fn outputs(&self, objective: Objective) -> usize {
+        match objective {
+            Objective::Classification | Objective::MultiLabel => self.len(),
+            _ => 1,
+        }
+    }
+
     /// The class of a name.
     #[must_use]
     pub fn index(&self, name: &str) -> Option<usize> {
@@ -108,11 +117,11 @@ pub enum Target {
 
 /// Turns the labels of a table into targets, row by row.
 ///
-/// An empty label is an error, except that for [`TextTask::MultiLabel`] it means that no label holds.
+/// An empty label is an error, except that for [`Objective::MultiLabel`] it means that no label holds.
 ///
 /// # Errors
 /// A label that is missing, not in `labels` or not a finite number, with file and line.
-pub fn encode(table: &Table, task: TextTask, labels: &LabelMap) -> Result<Vec<Target>, DataError> {
+pub fn encode(table: &Table, objective: Objective, labels: &LabelMap) -> Result<Vec<Target>, DataError> {
     let class = |row: &Row, name: &str| {
         labels.index.get(name).copied().ok_or_else(|| DataError::UnknownLabel {
             path: table.path.clone(),
@@ -129,16 +138,17 @@ pub fn encode(table: &Table, task: TextTask, labels: &LabelMap) -> Result<Vec<Ta
             (found, _) => Err(DataError::SeveralLabels { path: table.path.clone(), line: row.line, found }),
         }
     };
-    let target = |row: &Row| match task {
-        TextTask::Classification => Ok(Target::Class(class(row, &single(row)?)?)),
-        TextTask::MultiLabel => {
+    let target = |row: &Row| match objective {
+        Objective::NextToken | Objective::Forecast => Ok(Target::Unknown),
+        Objective::Classification => Ok(Target::Class(class(row, &single(row)?)?)),
+        Objective::MultiLabel => {
             let mut hot = vec![0.0; labels.len()];
             for name in names_of(&row.label) {
                 hot[class(row, &name)? as usize] = 1.0;
             }
             Ok(Target::Classes(hot))
         }
-        TextTask::Regression => {
+        Objective::Regression => {
             let found = single(row)?;
             match found.parse::<f32>() {
                 Ok(value) if value.is_finite() => Ok(Target::Value(value)),

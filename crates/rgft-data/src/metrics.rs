@@ -24,7 +24,7 @@ pub fn evaluate(outputs: &[f32], targets: &Targets) -> Metrics {
             classification(&argmax(outputs, classes), truth, classes)
         }
         Targets::MultiHot(truth, labels) => multi_label(outputs, truth, *labels),
-        Targets::Values(truth) => regression(outputs, truth),
+        Targets::Values(truth, _) => regression(outputs, truth),
         Targets::Classes(_) | Targets::Unknown => Metrics::new(),
     }
 }
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn regression_by_hand() {
-        let found = evaluate(&[1.0, 2.0, 4.0], &Targets::Values(vec![1.0, 3.0, 5.0]));
+        let found = evaluate(&[1.0, 2.0, 4.0], &Targets::Values(vec![1.0, 3.0, 5.0], 1));
         close(&found, "mse", 2.0 / 3.0);
         close(&found, "mae", 2.0 / 3.0);
         // Deviations (-4/3, -1/3, 5/3) and (-2, 0, 2): 6 / √(42/9 · 8).
@@ -205,7 +205,7 @@ mod tests {
     fn nothing_gives_nothing() {
         assert!(evaluate(&[], &Targets::Classes(Vec::new())).is_empty());
         assert!(evaluate(&[], &Targets::MultiHot(Vec::new(), 3)).is_empty());
-        assert!(evaluate(&[], &Targets::Values(Vec::new())).is_empty());
+        assert!(evaluate(&[], &Targets::Values(Vec::new(), 1)).is_empty());
         assert!(evaluate(&[1.0], &Targets::Unknown).is_empty());
     }
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rgft_data::{
-    DataError, LabelMap, Labels, Table, TableSpec, TextTask, TextTokenizer, encode, locate, parse_table,
+    DataError, LabelMap, Labels, Objective, Table, TableSpec, TextTokenizer, encode, locate, parse_table,
     read_table,
 };
 
@@ -123,7 +123,8 @@ fn json_that_is_none() {
 
 #[test]
 fn labels_that_do_not_fit() {
-    let regression = |name| message(encode(&read(name).unwrap(), TextTask::Regression, &LabelMap::default()));
+    let regression =
+        |name| message(encode(&read(name).unwrap(), Objective::Regression, &LabelMap::default()));
     assert_eq!(regression("nan_label.csv"), "nan_label.csv:3: label `NaN`, expected a finite number");
     assert_eq!(
         regression("infinite_label.csv"),
@@ -134,21 +135,21 @@ fn labels_that_do_not_fit() {
         "word_for_number.csv:3: label `good`, expected a finite number"
     );
 
-    let class = |name| message(encode(&read(name).unwrap(), TextTask::Classification, &ab()));
+    let class = |name| message(encode(&read(name).unwrap(), Objective::Classification, &ab()));
     assert_eq!(class("unknown_label.csv"), "unknown_label.csv:3: unknown label `c`, the known ones are a, b");
     assert_eq!(class("no_label.csv"), "no_label.csv:3: no label");
 
     let one = read("one_class.csv").unwrap();
     assert_eq!(
-        message(LabelMap::from_table(&one, TextTask::Classification)),
+        message(LabelMap::from_table(&one, Objective::Classification)),
         "one_class.csv: one class (`a`), expected at least two classes"
     );
-    assert!(LabelMap::from_table(&one, TextTask::MultiLabel).is_ok());
+    assert!(LabelMap::from_table(&one, Objective::MultiLabel).is_ok());
 
     let spec = TableSpec { label_separator: Some("|".into()), ..TableSpec::default() };
     let several = parse_table(Path::new("t.csv"), b"text,label\nx,a|b\n", &spec, Labels::Required).unwrap();
     assert_eq!(
-        message(encode(&several, TextTask::Classification, &ab())),
+        message(encode(&several, Objective::Classification, &ab())),
         "t.csv:2: 2 labels, expected one\nhint: --task text-multi-label takes several"
     );
     assert!(message(LabelMap::from_id2label([(0, "a"), (2, "b")])).contains("id 2 in place of 1"));

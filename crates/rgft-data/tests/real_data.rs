@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rgft_core::Inputs;
 use rgft_data::{
-    LabelMap, Labels, TableSpec, TextDataset, TextTask, TextTokenizer, batches, locate, pack, read_table,
+    Dataset, LabelMap, Labels, Objective, TableSpec, TextDataset, TextTokenizer, batches, locate, read_table,
     split_stratified,
 };
 
@@ -32,13 +33,13 @@ fn the_text_data_sets_are_read_whole() {
         let files = locate(&folder.join(name), None, None).unwrap();
         let read = |path: &PathBuf| read_table(path, &TableSpec::default(), Labels::Required).unwrap();
         let table = read(&files.train);
-        let labels = LabelMap::from_table(&table, TextTask::Classification).unwrap();
+        let labels = LabelMap::from_table(&table, Objective::Classification).unwrap();
         assert_eq!((table.rows.len(), labels.len()), (train, classes), "{name}");
         for (file, rows) in [(files.validation, validation), (files.test, test)] {
             let table = file.map(|file| read(&file));
             assert_eq!(table.as_ref().map(|table| table.rows.len()), rows, "{name}");
             if let Some(table) = table {
-                rgft_data::encode(&table, TextTask::Classification, &labels).unwrap();
+                rgft_data::encode(&table, Objective::Classification, &labels).unwrap();
             }
         }
     }
@@ -48,8 +49,8 @@ fn the_text_data_sets_are_read_whole() {
 fn a_sorted_training_file_is_split_with_every_class_on_both_sides() {
     let Some(path) = asset("data/text/banking77/train.csv") else { return };
     let table = read_table(&path, &TableSpec::default(), Labels::Required).unwrap();
-    let labels = LabelMap::from_table(&table, TextTask::Classification).unwrap();
-    let targets = rgft_data::encode(&table, TextTask::Classification, &labels).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::Classification).unwrap();
+    let targets = rgft_data::encode(&table, Objective::Classification, &labels).unwrap();
     let split = split_stratified(&targets, 0.1);
     assert_eq!((split.train.len(), split.validation.len()), (9003, 1000));
     for class in 0..77 {
@@ -66,18 +67,19 @@ fn minilm_reads_tweets() {
     let tokenizer = TextTokenizer::from_folder(&model, 32).unwrap();
     assert_eq!(tokenizer.vocabulary_size(), 30522);
     let table = read_table(&data.join("dev.csv"), &TableSpec::default(), Labels::Required).unwrap();
-    let task = TextTask::Classification;
+    let task = Objective::Classification;
     let labels = LabelMap::from_table(&table, task).unwrap();
     let dataset = TextDataset::labelled(&table, task, &labels, &tokenizer).unwrap();
     assert!(dataset.examples.iter().all(|e| e.ids[0] == 101 && *e.ids.last().unwrap() == 102));
-    assert!(dataset.lengths().into_iter().all(|tokens| (3..=32).contains(&tokens)));
-    let cut = dataset.lengths().into_iter().filter(|tokens| *tokens == 32).count();
+    let lengths: Vec<usize> = (0..dataset.len()).map(|i| dataset.size(i)).collect();
+    assert!(lengths.iter().copied().all(|tokens| (3..=32).contains(&tokens)));
+    let cut = lengths.iter().copied().filter(|tokens| *tokens == 32).count();
     assert!(dataset.truncated <= cut);
     // What the Python package `tokenizers` gives for the same file, cut at 32 tokens.
-    let first = pack(&dataset, &[0]);
+    let Inputs::Tokens(first) = dataset.pack(&[0], None).inputs else { panic!("texts are tokens") };
     assert_eq!(first.ids[..11], [101, 1030, 5310, 1030, 5310, 2821, 1010, 5023, 7195, 1998, 4963]);
-    assert_eq!((dataset.lengths().iter().sum::<usize>(), dataset.truncated), (8901, 105));
-    let order = batches(&dataset.lengths(), 32, 0, 0, true);
-    let tokens: usize = order.iter().map(|rows| pack(&dataset, rows).tokens()).sum();
+    assert_eq!((lengths.iter().sum::<usize>(), dataset.truncated), (8901, 105));
+    let order = batches(&lengths, 32, 0, 0, true);
+    let tokens: usize = order.iter().map(|rows| dataset.extent(rows).rows()).sum();
     assert_eq!(tokens, 8901);
 }

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use rgft_core::{Extent, Inputs};
 use rgft_data::{
-    Files, LabelMap, Labels, RawLabel, Table, TableSpec, Target, Targets, TextDataset, TextTask,
-    TextTokenizer, encode, locate, pack, parse_table, read_table,
+    Dataset, Files, LabelMap, Labels, Objective, RawLabel, Table, TableSpec, Target, Targets, TextDataset,
+    TextTokenizer, encode, locate, parse_table, read_table,
 };
 
 fn tests() -> PathBuf {
@@ -33,7 +34,7 @@ fn csv_with_bom_quotes_and_crlf() {
         rows,
         [(2, "a, \"b\"\r\nc", one("10")), (5, "  kept as is ", one("9")), (6, "last", one("2"))]
     );
-    let labels = LabelMap::from_table(&table, TextTask::Classification).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::Classification).unwrap();
     assert_eq!(labels.names(), ["2", "9", "10"], "integers are sorted by value");
     assert_eq!((labels.index("10"), labels.index("11")), (Some(2), None));
 }
@@ -47,9 +48,9 @@ fn pairs_of_texts_with_numbers() {
     };
     let table = read("pairs.tsv", &spec);
     assert_eq!(table.rows[1].texts, ["who", "me"]);
-    let labels = LabelMap::from_table(&table, TextTask::Regression).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::Regression).unwrap();
     assert!(labels.is_empty());
-    let targets = encode(&table, TextTask::Regression, &labels).unwrap();
+    let targets = encode(&table, Objective::Regression, &labels).unwrap();
     assert_eq!(targets, [Target::Value(0.5), Target::Value(-2.0)]);
 }
 
@@ -68,7 +69,7 @@ fn json_labels_of_each_type() {
         (8, RawLabel::Number(0.25)),
     ];
     assert_eq!(rows, expected);
-    let labels = LabelMap::from_table(&table, TextTask::MultiLabel).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::MultiLabel).unwrap();
     assert_eq!(labels.names(), ["0.25", "3", "5", "true", "x"], "5, \"5\" and 5.0 are one label");
 }
 
@@ -84,9 +85,9 @@ fn an_array_of_objects_knows_its_lines() {
 fn several_labels_in_a_cell() {
     let spec = TableSpec { label_separator: Some(";".into()), ..TableSpec::default() };
     let table = read("several.csv", &spec);
-    let labels = LabelMap::from_table(&table, TextTask::MultiLabel).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::MultiLabel).unwrap();
     assert_eq!(labels.names(), ["fear", "joy"]);
-    let targets = encode(&table, TextTask::MultiLabel, &labels).unwrap();
+    let targets = encode(&table, Objective::MultiLabel, &labels).unwrap();
     let hot = |values: [f32; 2]| Target::Classes(values.to_vec());
     assert_eq!(targets, [hot([1.0, 1.0]), hot([0.0, 0.0]), hot([1.0, 0.0])]);
 }
@@ -95,7 +96,7 @@ fn several_labels_in_a_cell() {
 fn a_label_map_survives_the_configuration() {
     let labels = LabelMap::from_id2label([(1, "b"), (0, "z")]).unwrap();
     assert_eq!(labels.names(), ["z", "b"]);
-    let targets = encode(&parse("t.csv", "text,label\nx, b \n"), TextTask::Classification, &labels).unwrap();
+    let targets = encode(&parse("t.csv", "text,label\nx, b \n"), Objective::Classification, &labels).unwrap();
     assert_eq!(targets, [Target::Class(1)]);
 }
 
@@ -148,39 +149,34 @@ fn tokens_are_cut_and_never_padded() {
 fn a_batch_is_packed() {
     let tokenizer = TextTokenizer::from_folder(&tests().join("tokenizer"), 8).unwrap();
     let table = parse("t.csv", "text,label\nthe cat,a\nzebra,b\na very good dog,b\n");
-    let task = TextTask::Classification;
+    let task = Objective::Classification;
     let labels = LabelMap::from_table(&table, task).unwrap();
     let dataset = TextDataset::labelled(&table, task, &labels, &tokenizer).unwrap();
     assert_eq!((dataset.len(), dataset.outputs, dataset.truncated), (3, 2, 0));
-    assert_eq!(dataset.lengths(), [4, 3, 6]);
-    let batch = pack(&dataset, &[2, 0]);
-    assert_eq!(batch.ids, [2, 6, 14, 12, 8, 3, 2, 5, 7, 3]);
-    assert_eq!((batch.tokens(), batch.type_ids.len()), (10, 10));
-    assert_eq!(batch.lengths, [6, 4]);
+    assert_eq!(dataset.extent(&[0, 1, 2]), Extent::Sequences(vec![4, 3, 6]));
+    let batch = dataset.pack(&[2, 0], None);
+    let Inputs::Tokens(tokens) = &batch.inputs else { panic!("texts are tokens") };
+    assert_eq!(tokens.ids, [2, 6, 14, 12, 8, 3, 2, 5, 7, 3]);
+    assert_eq!(tokens.types.len(), 10);
+    assert_eq!(tokens.lengths, [6, 4]);
     assert_eq!(batch.rows, [2, 0]);
     assert_eq!(batch.targets, Targets::Classes(vec![1, 0]));
-    assert_eq!(pack(&dataset.subset([1]), &[0]).ids, [2, 1, 3]);
+    let Inputs::Tokens(tokens) = dataset.subset([1]).pack(&[0], None).inputs else {
+        panic!("texts are tokens")
+    };
+    assert_eq!(tokens.ids, [2, 1, 3]);
 
     let unlabelled = TextDataset::unlabelled(&table, task, &labels, &tokenizer).unwrap();
-    assert_eq!(pack(&unlabelled, &[0, 1]).targets, Targets::Unknown);
+    assert_eq!(unlabelled.pack(&[0, 1], None).targets, Targets::Unknown);
 
-    let task = TextTask::MultiLabel;
+    let task = Objective::MultiLabel;
     let dataset = TextDataset::labelled(&table, task, &labels, &tokenizer).unwrap();
-    assert_eq!(pack(&dataset, &[1, 0]).targets, Targets::MultiHot(vec![0.0, 1.0, 1.0, 0.0], 2));
+    assert_eq!(dataset.pack(&[1, 0], None).targets, Targets::MultiHot(vec![0.0, 1.0, 1.0, 0.0], 2));
 
     let table = parse("t.csv", "text,label\nthe cat,-1\nzebra,2.5\n");
     let none = LabelMap::default();
-    let dataset = TextDataset::labelled(&table, TextTask::Regression, &none, &tokenizer).unwrap();
-    assert_eq!((dataset.outputs, pack(&dataset, &[1]).targets), (1, Targets::Values(vec![2.5])));
-}
-
-#[test]
-fn task_names_are_read_and_written() {
-    for task in [TextTask::Classification, TextTask::MultiLabel, TextTask::Regression] {
-        assert_eq!(task.to_string().parse::<TextTask>().unwrap(), task);
-        assert_eq!(serde_json::to_value(task).unwrap(), task.name());
-    }
-    assert!("image".parse::<TextTask>().unwrap_err().to_string().starts_with("unknown task `image`"));
+    let dataset = TextDataset::labelled(&table, Objective::Regression, &none, &tokenizer).unwrap();
+    assert_eq!((dataset.outputs, dataset.pack(&[1], None).targets), (1, Targets::Values(vec![2.5], 1)));
 }
 
 proptest! {

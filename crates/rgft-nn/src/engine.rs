@@ -47,9 +47,14 @@ impl Engine {
         tensor
     }
 
-    /// Dropout is on with this seed, or off.
+    /// A training step begins, with this seed of its dropout; or, with `None`, evaluation.
     pub fn set_dropout(&self, seed: Option<u32>) {
         self.dropout_seed.set(seed);
+    }
+
+    /// Whether a training step runs: batch norms of what is updated use the batch's statistics.
+    pub fn is_training(&self) -> bool {
+        self.dropout_seed.get().is_some()
     }
 
     /// The dropout that acts at `place` in this step, if any.

@@ -116,4 +116,10 @@ pub enum NnError {
         /// The model's limit.
         limit: usize,
     },
+    /// Inputs of a kind that the model does not read.
+    #[error("the model reads {expected}\nhint: is this the right --task for the model?")]
+    Inputs {
+        /// What it reads.
+        expected: &'static str,
+    },
 }

@@ -64,9 +64,20 @@ impl RowGradient {
     }
 }
 
-/// One slot per parameter; empty for what is frozen.
+/// One slot per parameter; empty for what is frozen. And what forward observed of running statistics.
 #[derive(Debug, Default)]
-pub struct Gradients(Vec<Option<Slot>>);
+pub struct Gradients {
+    slots: Vec<Option<Slot>>,
+    statistics: Vec<Statistic>,
+}
+
+/// What one batch says of a running statistic, where it says anything.
+#[derive(Debug)]
+struct Statistic {
+    parameter: usize,
+    values: Vec<Option<f32>>,
+    momentum: f32,
+}
 
 impl Gradients {
     /// Buffers for the slices in `update`, one entry per parameter; `tables[i]` marks embedding tables, whose
@@ -93,12 +104,12 @@ impl Gradients {
                 }
             }
         });
-        Self(slots.collect())
+        Self { slots: slots.collect(), statistics: Vec::new() }
     }
 
     /// Forgets the last step's gradients; keeps the buffers.
     pub fn clear(&mut self) {
-        for slot in self.0.iter_mut().flatten() {
+        for slot in self.slots.iter_mut().flatten() {
             match slot {
                 Slot::Dense(gradient) => gradient.written = false,
                 Slot::Rows(table) => {
@@ -107,11 +118,34 @@ impl Gradients {
                 }
             }
         }
+        self.statistics.clear();
+    }
+
+    /// Remembers what the batch says of running statistic `parameter`: a number for each entry, or `None` where the
+    /// batch was normalised by the running statistic itself.
+    pub fn observe_statistic(&mut self, parameter: usize, values: Vec<Option<f32>>, momentum: f32) {
+        self.statistics.push(Statistic { parameter, values, momentum });
+    }
+
+    /// Moves running statistics: `s ← (1 − momentum)·s + momentum·observed`, in the order of the observations.
+    pub fn move_statistics(&mut self, parameters: &mut Parameters) {
+        for Statistic { parameter, values, momentum } in self.statistics.drain(..) {
+            for (own, observed) in parameters[parameter].data.iter_mut().zip(values) {
+                if let Some(observed) = observed {
+                    *own += momentum * (observed - *own);
+                }
+            }
+        }
+    }
+
+    /// Parameters whose running statistics the last step observed.
+    pub fn statistics(&self) -> impl Iterator<Item = usize> {
+        self.statistics.iter().map(|statistic| statistic.parameter)
     }
 
     /// Whether parameter `index` has a gradient buffer.
     pub fn has(&self, index: usize) -> bool {
-        self.0.get(index).is_some_and(Option::is_some)
+        self.slots.get(index).is_some_and(Option::is_some)
     }
 
     /// Scalars in all buffers.
@@ -120,7 +154,7 @@ impl Gradients {
             Slot::Dense(gradient) => gradient.data.data().len(),
             Slot::Rows(table) => table.data.len(),
         };
-        self.0.iter().flatten().map(size).sum()
+        self.slots.iter().flatten().map(size).sum()
     }
 
     /// The buffer to accumulate into: `(buffer, whether something is in it)`. Call once per contribution, which
@@ -129,7 +163,7 @@ impl Gradients {
     /// # Panics
     /// If the parameter is frozen.
     pub(crate) fn accumulate(&mut self, index: usize) -> (&mut Tensor, bool) {
-        match &mut self.0[index] {
+        match &mut self.slots[index] {
             Some(Slot::Dense(gradient)) => {
                 let written = std::mem::replace(&mut gradient.written, true);
                 (&mut gradient.data, written)
@@ -149,7 +183,7 @@ impl Gradients {
 
     /// Adds the gradient `d` `[ids.len(), cols]` of a look-up of `ids` in table `index`.
     pub(crate) fn scatter(&mut self, engine: &Engine, index: usize, ids: &[u32], d: &Tensor) {
-        let Some(Slot::Rows(table)) = &mut self.0[index] else {
+        let Some(Slot::Rows(table)) = &mut self.slots[index] else {
             let (cols, sums) = (d.cols(), self.accumulate_cleared(index));
             engine.kernels.scatter_add(d.data(), cols, ids, sums.data_mut());
             return;
@@ -169,7 +203,7 @@ impl Gradients {
 
     /// The gradient of one slice of parameter `index`; `None` when nothing was written in this step.
     pub fn block(&self, index: usize, axis: Axis, range: Range<usize>) -> Option<GradientBlock<'_>> {
-        match self.0[index].as_ref()? {
+        match self.slots[index].as_ref()? {
             Slot::Rows(table) => Some(GradientBlock::Rows(table)),
             Slot::Dense(gradient) => {
                 if !gradient.written {
@@ -196,13 +230,13 @@ impl Gradients {
             Slot::Dense(_) => 0.0,
             Slot::Rows(table) => engine.kernels.squared_norm(&table.data),
         };
-        self.0.iter().flatten().map(norm).sum()
+        self.slots.iter().flatten().map(norm).sum()
     }
 
     /// The whole gradient of parameter `index` as a dense `[rows, cols]`, zeros where it is frozen: for tests.
     pub fn dense(&self, index: usize, rows: usize, cols: usize) -> Vec<f32> {
         let mut out = vec![0.0; rows * cols];
-        match &self.0[index] {
+        match &self.slots[index] {
             None => {}
             Some(Slot::Rows(table)) => {
                 for &row in &table.rows {

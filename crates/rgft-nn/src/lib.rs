@@ -21,7 +21,7 @@ pub use engine::Engine;
 pub use error::NnError;
 pub use gradients::{Gradient, GradientBlock, Gradients, RowGradient};
 pub use needs::Needs;
-pub use parameters::{Parameter, Parameters};
+pub use parameters::{Parameter, Parameters, Stored};
 pub use probe::{Activation, Blind, Probe};
 pub use product::{Flops, Pass, Product};
 pub use tape::Tape;

@@ -1,9 +1,12 @@
 //! Models: one folder each, and the registry that reads a model folder.
 //!
-//! To add a model: a folder here with a type that implements [`Model`], and a line in [`MODEL_TYPES`] and [`load`].
-//! Methods, planner and optimizer see nothing of a model but this trait.
+//! To add a model: a folder here with a function that builds a [`Model`] from `config.json` and weights, and a line in
+//! [`MODELS`]. Methods, planner and optimizer see nothing of a model but its levels, sites, components and products.
 
 pub mod bert;
+pub(crate) mod build;
+pub(crate) mod chain;
+pub(crate) mod config_keys;
 
 use std::path::Path;
 
@@ -11,30 +14,15 @@ use rgft_core::{Component, Granularity, Slices};
 use serde_json::Value;
 
 use crate::NnError;
-use crate::engine::Engine;
-use crate::gradients::Gradients;
-use crate::layers::Sinks;
-use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::probe::Probe;
-use crate::product::Product;
-use crate::tape::Tape;
-use crate::tensor::Tensor;
-use crate::weights::Checkpoint;
+pub use chain::{Level, Model};
 
-/// The `model_type`s that [`load`] knows.
-pub const MODEL_TYPES: [&str; 3] = ["bert", "distilbert", "roberta"];
+/// Builds the model that a `config.json` describes, with the weights of a folder.
+type Load = fn(&Path, Value, &HeadRequest) -> Result<Model, NnError>;
 
-/// A packed batch of token sequences: no padding, sequences one after the other.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenBatch<'a> {
-    /// Token ids of all sequences, `[tokens]`.
-    pub ids: &'a [u32],
-    /// Segment of each token, `[tokens]`.
-    pub types: &'a [u32],
-    /// Tokens of each sequence; they sum to `tokens`.
-    pub lengths: &'a [usize],
-}
+/// Every `model_type` that [`load`] knows, and what builds it.
+pub const MODELS: &[(&str, Load)] =
+    &[("bert", bert::load), ("distilbert", bert::load), ("roberta", bert::load)];
 
 /// What kind of parametric operation a site is, with its parameters' indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +31,48 @@ pub enum SiteKind {
     Linear {
         /// `W` `[out, in]`.
         weight: usize,
-        /// `b` `[out]`.
-        bias: usize,
+        /// `b` `[out]`, if there is one.
+        bias: Option<usize>,
     },
     /// `γ·ẑ + β`.
     Norm {
         /// γ.
         weight: usize,
-        /// β.
-        bias: usize,
+        /// β, if there is one.
+        bias: Option<usize>,
     },
     /// Rows of a table.
     Embedding {
         /// The table `[rows, width]`.
         weight: usize,
     },
+    /// A convolution.
+    Conv {
+        /// `W` `[out, height, width, in]`.
+        weight: usize,
+        /// `b` `[out]`, if there is one.
+        bias: Option<usize>,
+    },
+}
+
+impl SiteKind {
+    /// Its first parameter.
+    pub fn weight(self) -> usize {
+        match self {
+            Self::Linear { weight, .. }
+            | Self::Norm { weight, .. }
+            | Self::Conv { weight, .. }
+            | Self::Embedding { weight } => weight,
+        }
+    }
+
+    /// Its bias, if it has one.
+    pub fn bias(self) -> Option<usize> {
+        match self {
+            Self::Linear { bias, .. } | Self::Norm { bias, .. } | Self::Conv { bias, .. } => bias,
+            Self::Embedding { .. } => None,
+        }
+    }
 }
 
 /// One parametric operation of a model.
@@ -74,66 +89,15 @@ pub struct Site {
 pub struct Grain {
     /// Layers, modules or groups.
     pub granularity: Granularity,
-    /// Neurons in one feed-forward group; 0: as many as make one group per attention head.
+    /// Neurons, channels or hidden units in one group; 0: as the architecture divides them.
     pub neuron_group: usize,
 }
 
-/// A network that is trained selectively.
-pub trait Model: Send {
-    /// Its numbers.
-    fn parameters(&self) -> &Parameters;
-
-    /// Its numbers, writable.
-    fn parameters_mut(&mut self) -> &mut Parameters;
-
-    /// Its sites, in forward order; needs and probes refer to them by index.
-    fn sites(&self) -> &[Site];
-
-    /// The components of the given grain; their slices cover every parameter exactly once.
-    fn components(&self, grain: Grain) -> Vec<Component>;
-
-    /// Number of cut levels. Level 0 is the lowest; with the cut at the last one only the head is computed
-    /// backward.
-    fn levels(&self) -> usize;
-
-    /// Whether parameter `index` is an embedding table, whose gradient holds looked-up rows only.
-    fn is_table(&self, index: usize) -> bool;
-
-    /// Needs of each site when the slices in `update` (one entry per parameter) are computed, `δ` is carried back
-    /// to `cut`, and, where `observe`, a probe sees every site at and above it.
-    fn needs(&self, update: &[Slices], cut: usize, observe: bool) -> Vec<Needs>;
-
-    /// Tokens of the longest text that it can read.
-    fn positions(&self) -> usize;
-
-    /// Refuses a batch that does not fit: token ids outside the vocabulary, sequences longer than the positions.
-    ///
-    /// # Errors
-    /// [`NnError::OutOfRange`].
-    fn check(&self, batch: TokenBatch) -> Result<(), NnError>;
-
-    /// Logits `[sequences, outputs]`; saves on the tape what `needs` ask for.
-    fn forward(&self, engine: &Engine, batch: TokenBatch, needs: &[Needs], tape: &mut Tape) -> Tensor;
-
-    /// Carries the output residual `[sequences, outputs]` back as far as `needs` ask.
-    fn backward(
-        &self,
-        engine: &Engine,
-        batch: TokenBatch,
-        needs: &[Needs],
-        residual: Tensor,
-        tape: &mut Tape,
-        sinks: &mut Sinks,
-    );
-
-    /// The products that forward and backward run under `needs` for sequences of these lengths.
-    fn products(&self, lengths: &[usize], needs: &[Needs]) -> Vec<Product>;
-
-    /// `config.json` as it should be written back.
-    fn config(&self) -> &Value;
-
-    /// The tensors to write back: name, shape, scalars.
-    fn checkpoint(&self) -> Checkpoint<'_>;
+impl Grain {
+    /// How many of `n` neurons make a group where the architecture divides them into `groups`.
+    pub fn group_size(&self, n: usize, groups: usize) -> usize {
+        if self.neuron_group == 0 { n.div_ceil(groups.max(1)).max(1) } else { self.neuron_group }
+    }
 }
 
 /// Slices of every parameter that the components `active` cover: what a plan hands to [`Model::needs`].
@@ -150,25 +114,6 @@ pub fn update_of(parameters: &Parameters, components: &[Component], active: &[us
             .expect("a parameter is cut either by rows or by columns");
     }
     update
-}
-
-/// One forward and backward pass: returns what `loss` made of the logits. `loss` turns the logits into the output
-/// residual in place and returns the loss.
-pub fn forward_backward(
-    model: &dyn Model,
-    engine: &Engine,
-    batch: TokenBatch,
-    needs: &[Needs],
-    gradients: &mut Gradients,
-    probe: &mut dyn Probe,
-    loss: impl FnOnce(&mut Tensor) -> f64,
-) -> f64 {
-    let mut tape = Tape::default();
-    let mut logits = model.forward(engine, batch, needs, &mut tape);
-    let value = loss(&mut logits);
-    model.backward(engine, batch, needs, logits, &mut tape, &mut Sinks { gradients, probe });
-    debug_assert!(tape.is_empty(), "forward saved {} tensors that backward did not read", tape.len());
-    value
 }
 
 /// How the head turns tokens into one row.
@@ -205,15 +150,15 @@ pub struct HeadRequest {
 ///
 /// # Errors
 /// Every way in which a folder can be wrong: see [`NnError`].
-pub fn load(folder: &Path, head: &HeadRequest) -> Result<Box<dyn Model>, NnError> {
+pub fn load(folder: &Path, head: &HeadRequest) -> Result<Model, NnError> {
     let config = read_config(folder)?;
-    let found = config.get("model_type").and_then(Value::as_str).unwrap_or("");
-    match found {
-        "bert" | "distilbert" | "roberta" => Ok(Box::new(bert::Bert::load(folder, config, head)?)),
-        _ => Err(NnError::UnknownModelType {
+    let found = config.get("model_type").and_then(Value::as_str).unwrap_or("").to_string();
+    match MODELS.iter().find(|(name, _)| *name == found) {
+        Some((_, load)) => load(folder, config, head),
+        None => Err(NnError::UnknownModelType {
             path: folder.join("config.json"),
-            found: found.into(),
-            known: MODEL_TYPES.map(String::from).to_vec(),
+            found,
+            known: MODELS.iter().map(|(name, _)| (*name).to_string()).collect(),
         }),
     }
 }

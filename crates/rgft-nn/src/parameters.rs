@@ -1,16 +1,71 @@
 //! A model's parameters: named, shaped, f32.
 
+use rgft_core::Slices;
+
+/// How a parameter stands in a file, where that differs from how it stands in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stored {
+    /// Alike.
+    #[default]
+    AsIs,
+    /// The same scalars in another shape.
+    Reshaped(Vec<usize>),
+    /// `[out, height, width, in]` in memory, so that a patch of a channels-last image is a dot product with a row;
+    /// `[out, in, height, width]` in the file.
+    ChannelsLast,
+}
+
+impl Stored {
+    /// The shape in the file of what has `shape` in memory.
+    pub fn shape(&self, shape: &[usize]) -> Vec<usize> {
+        match self {
+            Self::AsIs => shape.to_vec(),
+            Self::Reshaped(stored) => stored.clone(),
+            Self::ChannelsLast => vec![shape[0], shape[3], shape[1], shape[2]],
+        }
+    }
+
+    /// The scalars of a file as they stand in memory, where they have `shape`.
+    pub(crate) fn read(&self, data: Vec<f32>, shape: &[usize]) -> Vec<f32> {
+        match self {
+            Self::AsIs | Self::Reshaped(_) => data,
+            Self::ChannelsLast => swap_inner(&data, shape[0], shape[3], shape[1] * shape[2]),
+        }
+    }
+
+    /// The scalars as they stand in a file; `None` where they stand alike.
+    pub(crate) fn write(&self, data: &[f32], shape: &[usize]) -> Option<Vec<f32>> {
+        match self {
+            Self::AsIs | Self::Reshaped(_) => None,
+            Self::ChannelsLast => Some(swap_inner(data, shape[0], shape[1] * shape[2], shape[3])),
+        }
+    }
+}
+
+/// `[n, a, b]` → `[n, b, a]`.
+fn swap_inner(data: &[f32], n: usize, a: usize, b: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(data.len());
+    for block in data.chunks_exact((a * b).max(1)).take(n) {
+        out.extend((0..b).flat_map(|j| (0..a).map(move |i| block[i * b + j])));
+    }
+    out
+}
+
 /// One parameter. Seen by plans as a matrix `[rows, cols]`; a vector is `[n, 1]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameter {
     /// Its path in safetensors files: `encoder.layer.3.attention.self.query.weight`.
     pub name: String,
-    /// Its shape there.
+    /// Its shape in memory.
     pub shape: Vec<usize>,
     /// Its scalars, row by row.
     pub data: Vec<f32>,
     /// Whether it was initialised here instead of being loaded.
     pub fresh: bool,
+    /// How it stands in files.
+    pub stored: Stored,
+    /// Whether it is a running statistic: observed while training, never trained, part of no component.
+    pub buffer: bool,
 }
 
 impl Parameter {
@@ -61,9 +116,14 @@ impl Parameters {
         self.0.is_empty()
     }
 
-    /// Number of scalars.
+    /// Number of scalars that can be trained.
     pub fn scalars(&self) -> usize {
-        self.0.iter().map(|parameter| parameter.data.len()).sum()
+        self.0.iter().filter(|parameter| !parameter.buffer).map(|parameter| parameter.data.len()).sum()
+    }
+
+    /// The update of everything that can be trained, one entry per parameter.
+    pub fn everything(&self) -> Vec<Slices> {
+        self.0.iter().map(|parameter| if parameter.buffer { Slices::None } else { Slices::All }).collect()
     }
 
     /// The index of the parameter called `name`.
@@ -82,5 +142,22 @@ impl std::ops::Index<usize> for Parameters {
 impl std::ops::IndexMut<usize> for Parameters {
     fn index_mut(&mut self, index: usize) -> &mut Parameter {
         &mut self.0[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_last_is_a_permutation_that_comes_back() {
+        let shape = [2, 2, 3, 4];
+        let memory: Vec<f32> = (0..48u8).map(f32::from).collect();
+        let stored = Stored::ChannelsLast;
+        assert_eq!(stored.shape(&shape), [2, 4, 2, 3]);
+        let Some(file) = stored.write(&memory, &shape) else { panic!("the layouts differ") };
+        // Output 1, input 2, row 1, column 0.
+        assert_eq!(file[24 + 2 * 6 + 3], memory[24 + 3 * 4 + 2]);
+        assert_eq!(stored.read(file, &shape), memory);
     }
 }

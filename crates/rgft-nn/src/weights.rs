@@ -13,6 +13,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::NnError;
+use crate::parameters::Parameter;
 
 /// Named tensors, in their stored types; borrowed where they are only written.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +103,21 @@ impl<'a> Checkpoint<'a> {
         } else {
             data.iter().flat_map(|x| x.to_le_bytes()).collect()
         };
+        self.push(Stored { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes });
+    }
+
+    /// Adds (or replaces) a parameter, as it stands in files.
+    pub fn push_parameter(&mut self, parameter: &'a Parameter) {
+        let shape = parameter.stored.shape(&parameter.shape);
+        match parameter.stored.write(&parameter.data, &parameter.shape) {
+            None => self.push_f32(&parameter.name, &shape, &parameter.data),
+            Some(data) => self.push_owned(&parameter.name, &shape, &data),
+        }
+    }
+
+    /// Adds (or replaces) an f32 tensor that lives no longer than this call.
+    pub fn push_owned(&mut self, name: &str, shape: &[usize], data: &[f32]) {
+        let bytes = Cow::Owned(data.iter().flat_map(|x| x.to_le_bytes()).collect());
         self.push(Stored { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec(), bytes });
     }
 
@@ -195,6 +211,13 @@ pub enum Init {
     Constant(f32),
     /// May be missing, or of another size (another task's head): then normal with this deviation.
     Fresh(f32),
+}
+
+impl Init {
+    /// Whether it belongs to a task head, which a folder may lack.
+    pub(crate) fn is_fresh(self) -> bool {
+        matches!(self, Self::Fresh(_))
+    }
 }
 
 /// Hands out a checkpoint's tensors as f32, checked, and remembers which were used.

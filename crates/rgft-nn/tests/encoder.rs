@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use rgft_core::{Component, Granularity, Slices};
+use rgft_core::{Component, Extent, Granularity, Inputs, Slices, Tokens};
 use rgft_kernels::{Kernels, Precision};
-use rgft_nn::models::{self, Grain, HeadRequest, Model, TokenBatch};
+use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::{Blind, Engine, Gradients, Needs, Pass, Product, Tape};
 use serde_json::Value;
 
@@ -21,30 +21,17 @@ fn golden(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder(name).join("golden.json")).unwrap()).unwrap()
 }
 
-fn load(name: &str) -> Box<dyn Model> {
+fn load(name: &str) -> Model {
     models::load(&folder(name), &HeadRequest::default()).unwrap()
 }
 
-/// Ids, segments and lengths of a golden's sequences, packed.
-struct Packed {
-    ids: Vec<u32>,
-    types: Vec<u32>,
-    lengths: Vec<usize>,
-}
-
-impl Packed {
-    fn of(golden: &Value) -> Self {
-        let rows =
-            |key: &str| -> Option<Vec<Vec<u32>>> { serde_json::from_value(golden.get(key)?.clone()).ok() };
-        let ids = rows("ids").unwrap();
-        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let types = rows("type_ids").map_or_else(|| vec![0; lengths.iter().sum()], |rows| rows.concat());
-        Self { ids: ids.concat(), types, lengths }
-    }
-
-    fn batch(&self) -> TokenBatch<'_> {
-        TokenBatch { ids: &self.ids, types: &self.types, lengths: &self.lengths }
-    }
+/// A golden's sequences.
+fn inputs_of(golden: &Value) -> Inputs {
+    let rows = |key: &str| -> Option<Vec<Vec<u32>>> { serde_json::from_value(golden.get(key)?.clone()).ok() };
+    let ids = rows("ids").unwrap();
+    let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+    let types = rows("type_ids").map_or_else(|| vec![0; lengths.iter().sum()], |rows| rows.concat());
+    Inputs::Tokens(Tokens { ids: ids.concat(), types, lengths })
 }
 
 fn flat(value: &Value) -> Vec<f64> {
@@ -62,10 +49,6 @@ fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-fn tables(model: &dyn Model) -> Vec<bool> {
-    (0..model.parameters().len()).map(|i| model.is_table(i)).collect()
-}
-
 /// Gradients of the cross-entropy under a plan, with everything that can be said about how they came about.
 struct Outcome {
     gradients: Gradients,
@@ -76,43 +59,39 @@ struct Outcome {
     needs: Vec<Needs>,
 }
 
-fn run(model: &dyn Model, packed: &Packed, targets: &[u32], update: &[Slices], cut: usize) -> Outcome {
+fn run(model: &Model, inputs: &Inputs, targets: &[u32], update: &[Slices], cut: usize) -> Outcome {
     let engine = Engine::new(Precision::F32);
     let needs = model.needs(update, cut, false);
-    let mut gradients = Gradients::new(&engine, model.parameters(), update, &tables(model));
+    let mut gradients = Gradients::new(&engine, model.parameters(), update, &model.tables());
     engine.record();
     let mut tape = Tape::default();
-    let mut logits = model.forward(&engine, packed.batch(), &needs, &mut tape);
+    let mut logits = model.forward(&engine, inputs, &needs, &mut tape);
     let saved = tape.scalars();
     let loss = engine.kernels.cross_entropy(logits.data_mut(), targets, 1.0);
     let sinks = &mut rgft_nn::layers::Sinks { gradients: &mut gradients, probe: &mut Blind };
-    model.backward(&engine, packed.batch(), &needs, logits, &mut tape, sinks);
+    model.backward(&engine, inputs, &needs, logits, &mut tape, sinks);
     assert!(tape.is_empty(), "forward saved what backward did not read");
     let mut executed = engine.recorded();
-    let mut planned = model.products(&packed.lengths, &needs);
+    let mut planned = model.products(&inputs.extent(), &needs);
     executed.sort_unstable();
     planned.sort_unstable();
     Outcome { gradients, loss, executed, planned, saved, needs }
-}
-
-fn everything(model: &dyn Model) -> Vec<Slices> {
-    vec![Slices::All; model.parameters().len()]
 }
 
 #[test]
 fn logits_loss_and_all_gradients_are_pytorchs() {
     for name in FAMILY {
         let (model, golden) = (load(name), golden(name));
-        let packed = Packed::of(&golden);
+        let inputs = inputs_of(&golden);
         let engine = Engine::new(Precision::F32);
         let update = vec![Slices::None; model.parameters().len()];
         let nothing = model.needs(&update, model.levels(), false);
-        let logits = model.forward(&engine, packed.batch(), &nothing, &mut Tape::default());
+        let logits = model.forward(&engine, &inputs, &nothing, &mut Tape::default());
         close(logits.data(), &flat(&golden["logits"]), 1e-5, name);
 
         let entropy = &golden["cross_entropy"];
         let targets: Vec<u32> = serde_json::from_value(entropy["targets"].clone()).unwrap();
-        let outcome = run(&*model, &packed, &targets, &everything(&*model), 0);
+        let outcome = run(&model, &inputs, &targets, &model.parameters().everything(), 0);
         assert!((outcome.loss - entropy["loss"].as_f64().unwrap()).abs() < 1e-5);
         let expected = entropy["gradients"].as_object().unwrap();
         assert_eq!(expected.len(), model.parameters().len(), "{name}: every parameter has a golden gradient");
@@ -126,7 +105,7 @@ fn logits_loss_and_all_gradients_are_pytorchs() {
 #[test]
 fn other_losses_are_pytorchs() {
     let (model, golden) = (load("bert"), golden("bert"));
-    let packed = Packed::of(&golden);
+    let inputs = inputs_of(&golden);
     let classifier = model.parameters().find("classifier.weight").unwrap();
     type Loss = fn(&dyn Kernels, &mut [f32], &[f32], f64) -> f64;
     let losses: [(&str, Loss); 2] = [
@@ -140,16 +119,10 @@ fn other_losses_are_pytorchs() {
         let mut update = vec![Slices::None; model.parameters().len()];
         update[classifier] = Slices::All;
         let needs = model.needs(&update, model.levels() - 1, false);
-        let mut gradients = Gradients::new(&engine, model.parameters(), &update, &tables(&*model));
-        let value = models::forward_backward(
-            &*model,
-            &engine,
-            packed.batch(),
-            &needs,
-            &mut gradients,
-            &mut Blind,
-            |z| loss(&*engine.kernels, z.data_mut(), &targets, 1.0),
-        );
+        let mut gradients = Gradients::new(&engine, model.parameters(), &update, &model.tables());
+        let value = model.forward_backward(&engine, &inputs, &needs, &mut gradients, &mut Blind, |z| {
+            loss(&*engine.kernels, z.data_mut(), &targets, 1.0)
+        });
         assert!((value - expected["loss"].as_f64().unwrap()).abs() < 1e-5, "{name}");
         let found = gradients.dense(classifier, 3, 16);
         close(&found, &flat(&expected["gradients"]["classifier.weight"]), 1e-4, name);
@@ -158,7 +131,7 @@ fn other_losses_are_pytorchs() {
 
 /// A random plan: some components, and a cut at or below the lowest of them.
 fn plan_of(
-    model: &dyn Model,
+    model: &Model,
     granularity: Granularity,
     chosen: &[bool],
     deeper: usize,
@@ -180,12 +153,12 @@ proptest! {
         deeper in 0..3usize,
     ) {
         let model = load(FAMILY[which]);
-        let packed = Packed::of(&golden(FAMILY[which]));
+        let inputs = inputs_of(&golden(FAMILY[which]));
         let targets = [0, 2, 1, 2];
-        let full = run(&*model, &packed, &targets, &everything(&*model), 0);
-        let (components, active, cut) = plan_of(&*model, granularity, &chosen, deeper);
+        let full = run(&model, &inputs, &targets, &model.parameters().everything(), 0);
+        let (components, active, cut) = plan_of(&model, granularity, &chosen, deeper);
         let update = models::update_of(model.parameters(), &components, &active);
-        let part = run(&*model, &packed, &targets, &update, cut);
+        let part = run(&model, &inputs, &targets, &update, cut);
 
         // The executed products are the planned ones, for the plan and for full fine-tuning.
         prop_assert_eq!(&part.executed, &part.planned);
@@ -244,9 +217,9 @@ fn components_cover_every_parameter_exactly_once() {
 #[test]
 fn a_frozen_model_saves_nothing_and_runs_forward_only() {
     let model = load("bert");
-    let packed = Packed::of(&golden("bert"));
+    let inputs = inputs_of(&golden("bert"));
     let nothing = vec![Slices::None; model.parameters().len()];
-    let outcome = run(&*model, &packed, &[0, 2, 1, 2], &nothing, model.levels());
+    let outcome = run(&model, &inputs, &[0, 2, 1, 2], &nothing, model.levels());
     assert_eq!(outcome.saved, 0);
     assert!(outcome.executed.iter().all(|product| product.pass == Pass::Forward));
     assert_eq!(outcome.executed, outcome.planned);
@@ -256,11 +229,11 @@ fn a_frozen_model_saves_nothing_and_runs_forward_only() {
 fn the_count_is_the_hand_count_on_a_two_layer_net() {
     // tiny/bert: hidden 16, 2 layers, 4 heads of width 4, intermediate 32, 3 labels, head with a pooler.
     let model = load("bert");
-    let packed = Packed::of(&golden("bert"));
+    let inputs = inputs_of(&golden("bert"));
     let (tokens, squares) = (32u64, (3 * 3 + 7 * 7 + 12 * 12 + 10 * 10) as u64);
-    assert_eq!(packed.lengths, [3, 7, 12, 10]);
+    assert_eq!(inputs.extent(), Extent::Sequences(vec![3, 7, 12, 10]));
     let flops = |update: &[Slices], cut: usize| -> u64 {
-        run(&*model, &packed, &[0, 2, 1, 2], update, cut).executed.iter().map(Product::flops).sum()
+        run(&model, &inputs, &[0, 2, 1, 2], update, cut).executed.iter().map(Product::flops).sum()
     };
     let linear = |out: u64, input: u64| 2 * tokens * out * input;
     let layer_forward = 4 * linear(16, 16) + 2 * linear(32, 16) + 2 * (2 * squares * 16);
@@ -268,7 +241,7 @@ fn the_count_is_the_hand_count_on_a_two_layer_net() {
     let layer_dw = 4 * linear(16, 16) + 2 * linear(32, 16);
     let head = 2 * 4 * (16 * 16 + 3 * 16);
     let full = 2 * (layer_forward + layer_dx + layer_dw) + 3 * head;
-    assert_eq!(flops(&everything(&*model), 0), full);
+    assert_eq!(flops(&model.parameters().everything(), 0), full);
 
     // Head 1 of layer 1 and the second of its four neuron groups, cut at that attention block: nothing leaves it.
     let components = model.components(Grain::default());
@@ -299,14 +272,14 @@ fn saved_folders_load_back_equal() {
 #[test]
 fn the_second_step_allocates_nothing() {
     let model = load("bert");
-    let packed = Packed::of(&golden("bert"));
+    let inputs = inputs_of(&golden("bert"));
     let engine = Engine::new(Precision::F32);
-    let update = everything(&*model);
+    let update = model.parameters().everything();
     let needs = model.needs(&update, 0, false);
-    let mut gradients = Gradients::new(&engine, model.parameters(), &update, &tables(&*model));
+    let mut gradients = Gradients::new(&engine, model.parameters(), &update, &model.tables());
     let mut step = || {
         gradients.clear();
-        models::forward_backward(&*model, &engine, packed.batch(), &needs, &mut gradients, &mut Blind, |z| {
+        model.forward_backward(&engine, &inputs, &needs, &mut gradients, &mut Blind, |z| {
             engine.kernels.cross_entropy(z.data_mut(), &[0, 2, 1, 2], 1.0)
         });
         engine.arena.allocations()

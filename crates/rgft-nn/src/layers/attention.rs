@@ -3,13 +3,15 @@
 //! Backward goes through the heads that are needed alone: all of them where `δ` must leave the block, else those
 //! whose columns of the context are needed (`Needs::dx` of the output projection).
 
-use rgft_core::Slices;
+use rgft_core::{ComponentKind, Extent, Slices};
 use rgft_kernels::cpu::attention::{AttentionSaved, Heads};
 
 use super::linear::Linear;
 use super::norm::Norm;
-use super::{Context, Sinks};
+use super::{Block, Context, Part, Sinks, all_if, columns, lengths, rows, whole};
+use crate::models::Grain;
 use crate::needs::{Needs, runs};
+use crate::parameters::Parameters;
 use crate::product::{Pass, Product};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -44,7 +46,7 @@ impl Attention {
 
     fn shape<'a>(&self, cx: Context<'a>) -> Heads<'a> {
         Heads {
-            lengths: cx.lengths,
+            lengths: cx.lengths(),
             heads: self.heads,
             width: self.width(),
             dropout: cx.engine.dropout(self.output.site, self.dropout),
@@ -64,9 +66,11 @@ impl Attention {
             .filter(|h| columns.iter().any(|c| c.start < (h + 1) * width && h * width < c.end))
             .collect()
     }
+}
 
+impl Block for Attention {
     /// `x`, `y` `[tokens, hidden]`.
-    pub fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
         let [q, k, v] = self.inputs().map(|linear| linear.forward(cx, &x));
         let shape = self.shape(cx);
         let mut context = cx.engine.tensor(x.rows(), self.query.output);
@@ -74,13 +78,13 @@ impl Attention {
         let mut probabilities = saves.then(|| cx.engine.tensor(1, shape.probabilities()));
         let kept = probabilities.as_mut().map(Tensor::data_mut);
         cx.engine.kernels.attention(shape, q.data(), k.data(), v.data(), context.data_mut(), kept);
-        attention_products(self.output.site, cx.lengths, self.heads, self.width(), |p| cx.engine.count(p));
+        attention_products(self.output.site, cx.lengths(), self.heads, self.width(), |p| cx.engine.count(p));
         if let Some(probabilities) = probabilities {
             [q, k, v, probabilities].into_iter().for_each(|tensor| tape.push(tensor));
         }
         let projection = self.output.forward_without_bias(cx, &context);
         self.output.save_input(cx, context, tape);
-        let bias = cx.parameters.data(self.output.bias);
+        let bias = self.output.bias(cx);
         let y = self.norm.forward(cx, &projection, Some(bias), Some(&x), tape);
         if self.saves_input(cx) {
             tape.push(x);
@@ -88,8 +92,7 @@ impl Attention {
         y
     }
 
-    /// `dy` → dx, where something below the block needs it.
-    pub fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
         let x = self.saves_input(cx).then(|| tape.pop());
         let mut dx = self.norm.backward(cx, dy, tape, sinks)?;
         let dropped = self.norm.branch_delta(cx, &dx);
@@ -106,7 +109,7 @@ impl Attention {
         let (shape, d) = (self.shape(cx), dcontext.data());
         let out = (dq.data_mut(), dk.data_mut(), dv.data_mut());
         cx.engine.kernels.attention_backward(shape, &active, saved, d, out.0, out.1, out.2);
-        attention_backward_products(self.output.site, cx.lengths, active.len(), self.width(), |p| {
+        attention_backward_products(self.output.site, cx.lengths(), active.len(), self.width(), |p| {
             cx.engine.count(p);
         });
 
@@ -117,9 +120,8 @@ impl Attention {
         (!cx.needs[self.query.site].dx.is_none()).then_some(dx)
     }
 
-    /// The products of forward and backward.
-    pub fn products(&self, needs: &[Needs], lengths: &[usize], out: &mut Vec<Product>) {
-        let tokens = lengths.iter().sum();
+    fn products(&self, needs: &[Needs], extent: &Extent, out: &mut Vec<Product>) {
+        let (tokens, lengths) = (extent.rows(), lengths(extent));
         for linear in self.inputs() {
             linear.products(&needs[linear.site], tokens, out);
         }
@@ -129,12 +131,11 @@ impl Attention {
         attention_backward_products(site, lengths, self.active_heads(needs).len(), width, |p| out.push(p));
     }
 
-    /// Sets what this block needs: `update` by parameter, `below` whether `δ` must leave it.
-    pub fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
+    fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
         let mut inner = Slices::None;
         for linear in self.inputs() {
             let own = &mut needs[linear.site];
-            own.dx = if below { Slices::All } else { Slices::None };
+            own.dx = all_if(below);
             own.observe = observe;
             for part in [&own.dw, &own.db] {
                 // Rows of Wq, Wk, Wv are columns of the context.
@@ -164,6 +165,27 @@ impl Attention {
         output.observe = observe;
         set_norm_needs(&self.norm, &self.output, needs, update, below, observe);
     }
+
+    /// A head is its rows of Wq, Wk, Wv with their biases and its columns of Wo.
+    fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
+        let width = self.width();
+        let head = |h: usize| {
+            let range = h * width..(h + 1) * width;
+            let inputs = self.inputs().into_iter().flat_map(Linear::parameters);
+            let mut slices: Vec<_> = inputs.map(|parameter| rows(parameter, range.clone())).collect();
+            slices.push(columns(self.output.weight, range));
+            Part::new(format!("head.{h}"), ComponentKind::AttentionHead, slices)
+        };
+        let mut parts: Vec<_> = (0..self.heads).map(head).collect();
+        parts.push(norm_part(parameters, &self.norm, &self.output));
+        parts
+    }
+}
+
+/// A norm, with the bias that is added to the same hidden state.
+pub(crate) fn norm_part(parameters: &Parameters, norm: &Norm, branch: &Linear) -> Part {
+    let all = [norm.weight, norm.bias].into_iter().chain(branch.bias);
+    Part::new("norm", ComponentKind::Norm, all.map(|parameter| whole(parameters, parameter)).collect())
 }
 
 /// The norm behind `branch` needs dz if the branch or anything below does.
@@ -179,7 +201,7 @@ pub(crate) fn set_norm_needs(
     let own = &mut needs[norm.site];
     own.dw = update[norm.weight].clone();
     own.db = update[norm.bias].clone();
-    own.dx = if below || observe || branch_needed { Slices::All } else { Slices::None };
+    own.dx = all_if(below || observe || branch_needed);
     own.observe = observe;
 }
 

@@ -3,14 +3,16 @@
 //! A group of neurons is rows of `Wu`, `bu` and columns of `Wd`. Where `δ` need not leave the block, backward goes
 //! through the active neurons alone.
 
-use rgft_core::Slices;
+use rgft_core::{ComponentKind, Extent, Slices};
 use rgft_kernels::cpu::activation::Activation;
 
-use super::attention::set_norm_needs;
+use super::attention::{norm_part, set_norm_needs};
 use super::linear::Linear;
 use super::norm::Norm;
-use super::{Context, Sinks};
+use super::{Block, Context, Part, Sinks, all_if, columns, groups, rows};
+use crate::models::Grain;
 use crate::needs::{Needs, runs};
+use crate::parameters::Parameters;
 use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -26,13 +28,15 @@ pub struct FeedForward {
     pub down: Linear,
     /// The norm after the residual.
     pub norm: Norm,
+    /// Groups of neurons, where the grain does not say how large one is.
+    pub groups: usize,
 }
 
-impl FeedForward {
+impl Block for FeedForward {
     /// `x`, `y` `[tokens, hidden]`.
-    pub fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
         let mut inner = self.up.forward_without_bias(cx, &x);
-        let bias = cx.parameters.data(self.up.bias);
+        let bias = self.up.bias(cx);
         let activated = if cx.needs[self.down.site].dx.is_none() {
             cx.engine.kernels.bias_activation_in_place(self.activation, inner.data_mut(), bias);
             inner
@@ -46,7 +50,7 @@ impl FeedForward {
         };
         let projection = self.down.forward_without_bias(cx, &activated);
         self.down.save_input(cx, activated, tape);
-        let bias = cx.parameters.data(self.down.bias);
+        let bias = self.down.bias(cx);
         let y = self.norm.forward(cx, &projection, Some(bias), Some(&x), tape);
         if cx.needs[self.up.site].reads_some_input() {
             tape.push(x);
@@ -54,8 +58,7 @@ impl FeedForward {
         y
     }
 
-    /// `dy` → dx, where something below the block needs it.
-    pub fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
         let x = cx.needs[self.up.site].reads_some_input().then(|| tape.pop());
         let mut dx = self.norm.backward(cx, dy, tape, sinks)?;
         let dropped = self.norm.branch_delta(cx, &dx);
@@ -71,17 +74,15 @@ impl FeedForward {
         (!cx.needs[self.up.site].dx.is_none()).then_some(dx)
     }
 
-    /// The products of forward and backward.
-    pub fn products(&self, needs: &[Needs], lengths: &[usize], out: &mut Vec<Product>) {
-        let tokens = lengths.iter().sum();
+    fn products(&self, needs: &[Needs], extent: &Extent, out: &mut Vec<Product>) {
+        let tokens = extent.rows();
         self.up.products(&needs[self.up.site], tokens, out);
         self.down.products(&needs[self.down.site], tokens, out);
     }
 
-    /// Sets what this block needs: `update` by parameter, `below` whether `δ` must leave it.
-    pub fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
+    fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
         let up = &mut needs[self.up.site];
-        up.dx = if below { Slices::All } else { Slices::None };
+        up.dx = all_if(below);
         up.observe = observe;
         let inner = match (&up.dw, &up.db) {
             _ if below || observe => Slices::All,
@@ -94,5 +95,17 @@ impl FeedForward {
         down.dx = inner.normalised(self.down.output, self.down.input);
         down.observe = observe;
         set_norm_needs(&self.norm, &self.down, needs, update, below, observe);
+    }
+
+    fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part> {
+        let size = grain.group_size(self.up.output, self.groups);
+        let group = |(g, range): (usize, std::ops::Range<usize>)| {
+            let mut slices: Vec<_> = self.up.parameters().map(|p| rows(p, range.clone())).collect();
+            slices.push(columns(self.down.weight, range));
+            Part::new(format!("neurons.{g}"), ComponentKind::Neurons, slices)
+        };
+        let mut parts: Vec<_> = groups(self.up.output, size).enumerate().map(group).collect();
+        parts.push(norm_part(parameters, &self.norm, &self.down));
+        parts
     }
 }

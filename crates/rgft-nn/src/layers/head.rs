@@ -2,13 +2,15 @@
 //!
 //! `pool` makes one row of a sequence's tokens: their mean, or the first.
 
-use rgft_core::Slices;
+use rgft_core::{ComponentKind, Extent, Slices};
 use rgft_kernels::cpu::activation::Activation;
 use rgft_kernels::cpu::pooling::Pool;
 
 use super::linear::Linear;
-use super::{Context, Sinks};
+use super::{Block, Context, Part, Sinks, all_if, whole};
+use crate::models::Grain;
 use crate::needs::Needs;
+use crate::parameters::Parameters;
 use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -26,15 +28,15 @@ pub struct Head {
     pub dropout: f32,
 }
 
-impl Head {
+impl Block for Head {
     /// `x` `[tokens, hidden]` → logits `[sequences, outputs]`.
-    pub fn forward(&self, cx: Context, x: &Tensor, tape: &mut Tape) -> Tensor {
-        let mut pooled = cx.engine.tensor(cx.lengths.len(), x.cols());
-        cx.engine.kernels.pool(self.pool, x.data(), x.cols(), cx.lengths, pooled.data_mut());
+    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+        let mut pooled = cx.engine.tensor(cx.lengths().len(), x.cols());
+        cx.engine.kernels.pool(self.pool, x.data(), x.cols(), cx.lengths(), pooled.data_mut());
         if let Some((dense, activation)) = &self.dense {
             let mut inner = dense.forward_without_bias(cx, &pooled);
             dense.save_input(cx, pooled, tape);
-            let bias = cx.parameters.data(dense.bias);
+            let bias = dense.bias(cx);
             let mut activated = cx.engine.tensor(inner.rows(), inner.cols());
             cx.engine.kernels.bias_activation(*activation, inner.data_mut(), bias, activated.data_mut());
             if !cx.needs[self.classifier.site].dx.is_none() {
@@ -51,13 +53,7 @@ impl Head {
     }
 
     /// The output residual `r` `[sequences, outputs]` → dx `[tokens, hidden]`, where something below needs it.
-    pub fn backward(
-        &self,
-        cx: Context,
-        residual: Tensor,
-        tape: &mut Tape,
-        sinks: &mut Sinks,
-    ) -> Option<Tensor> {
+    fn backward(&self, cx: Context, residual: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
         let input = self.classifier.saved_input(cx, tape);
         self.classifier.backward_parameters(cx, input.as_ref(), &residual, sinks);
         let mut d = self.classifier.backward_input(cx, &residual)?;
@@ -72,30 +68,47 @@ impl Head {
             dense.backward_parameters(cx, input.as_ref(), &d, sinks);
             d = dense.backward_input(cx, &d)?;
         }
-        let mut dx = cx.engine.tensor(cx.lengths.iter().sum(), d.cols());
-        cx.engine.kernels.pool_backward(self.pool, d.data(), d.cols(), cx.lengths, dx.data_mut());
+        let mut dx = cx.engine.tensor(cx.lengths().iter().sum(), d.cols());
+        cx.engine.kernels.pool_backward(self.pool, d.data(), d.cols(), cx.lengths(), dx.data_mut());
         Some(dx)
     }
 
-    /// The products of forward and backward.
-    pub fn products(&self, needs: &[Needs], lengths: &[usize], out: &mut Vec<Product>) {
+    fn products(&self, needs: &[Needs], extent: &Extent, out: &mut Vec<Product>) {
         for linear in self.dense.iter().map(|(dense, _)| dense).chain([&self.classifier]) {
-            linear.products(&needs[linear.site], lengths.len(), out);
+            linear.products(&needs[linear.site], extent.examples(), out);
         }
     }
 
-    /// Sets what the head needs: `below` whether `δ` must leave it.
-    pub fn set_needs(&self, needs: &mut [Needs], below: bool, observe: bool) {
-        let whole_if = |condition: bool| if condition { Slices::All } else { Slices::None };
+    fn set_needs(&self, needs: &mut [Needs], _: &[Slices], below: bool, observe: bool) {
         let mut dense_needed = false;
         if let Some((dense, _)) = &self.dense {
             let own = &mut needs[dense.site];
-            own.dx = whole_if(below);
+            own.dx = all_if(below);
             own.observe = observe;
             dense_needed = !own.is_empty();
         }
         let own = &mut needs[self.classifier.site];
-        own.dx = whole_if(below || dense_needed);
+        own.dx = all_if(below || dense_needed);
         own.observe = observe;
+    }
+
+    fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
+        let slices = |linear: &Linear| linear.parameters().map(|p| whole(parameters, p)).collect::<Vec<_>>();
+        let is_fresh = |linear: &Linear| parameters[linear.weight].fresh;
+        let part = |name: &str, slices| Part::new(name, ComponentKind::TaskHead, slices);
+        let classifier = slices(&self.classifier);
+        match &self.dense {
+            // A pooler that was loaded is tracked like everything else; the fresh classifier above it is not.
+            Some((dense, _)) if is_fresh(dense) != is_fresh(&self.classifier) => {
+                vec![part("dense", slices(dense)), part("classifier", classifier)]
+            }
+            Some((dense, _)) => vec![part("", [slices(dense), classifier].concat())],
+            None => vec![part("", classifier)],
+        }
+    }
+
+    /// A row per sequence.
+    fn extent(&self, entering: &Extent) -> Extent {
+        Extent::Sequences(vec![1; entering.examples()])
     }
 }

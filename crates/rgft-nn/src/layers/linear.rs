@@ -1,4 +1,4 @@
-//! `y = x·Wᵀ + b`: `x` `[rows, in]`, `W` `[out, in]`, `b` `[out, 1]`, `y` `[rows, out]`.
+//! `y = x·Wᵀ + b`: `x` `[rows, in]`, `W` `[out, in]`, `b` `[out, 1]` or none, `y` `[rows, out]`.
 //!
 //! Backward, with `δ = ∂ℓ/∂y`: `dx = δ·W`, `dW = δᵀ·x`, `db = Σ_rows δ`, each whole or in part:
 //! * columns `C` of dx: `δ·W[:, C]`, one product per run of columns;
@@ -22,8 +22,8 @@ pub struct Linear {
     pub site: usize,
     /// Parameter index of `W`.
     pub weight: usize,
-    /// Parameter index of `b`.
-    pub bias: usize,
+    /// Parameter index of `b`, if there is one.
+    pub bias: Option<usize>,
     /// `in`.
     pub input: usize,
     /// `out`.
@@ -33,6 +33,16 @@ pub struct Linear {
 impl Linear {
     fn needs<'a>(&self, cx: Context<'a>) -> &'a Needs {
         &cx.needs[self.site]
+    }
+
+    /// `W`, and `b` if there is one.
+    pub fn parameters(&self) -> impl Iterator<Item = usize> + use<> {
+        std::iter::once(self.weight).chain(self.bias)
+    }
+
+    /// `b`, empty where there is none.
+    pub fn bias<'a>(&self, cx: Context<'a>) -> &'a [f32] {
+        self.bias.map_or(&[], |bias| cx.parameters.data(bias))
     }
 
     /// `x·Wᵀ`: for callers whose next pass adds the bias.
@@ -45,8 +55,11 @@ impl Linear {
 
     /// `x·Wᵀ + b`.
     pub fn forward(&self, cx: Context, x: &Tensor) -> Tensor {
+        if self.bias.is_none() {
+            return self.forward_without_bias(cx, x);
+        }
         let mut y = cx.engine.tensor(x.rows(), self.output);
-        cx.engine.kernels.fill_rows(y.data_mut(), cx.parameters.data(self.bias));
+        cx.engine.kernels.fill_rows(y.data_mut(), self.bias(cx));
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
         y
@@ -81,8 +94,8 @@ impl Linear {
         if let (true, Some(x)) = (needs.observe, x) {
             sinks.probe.see(cx.engine, self.site, Activation::Dense(x), delta);
         }
-        if !needs.db.is_none() {
-            let sums = sinks.gradients.accumulate_cleared(self.bias);
+        if let (Some(bias), false) = (self.bias, needs.db.is_none()) {
+            let sums = sinks.gradients.accumulate_cleared(bias);
             let rows = runs(&needs.db, self.output);
             cx.engine.kernels.add_column_sums(delta.data(), None, self.output, &rows, sums.data_mut());
         }

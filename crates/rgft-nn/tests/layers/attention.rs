@@ -3,37 +3,19 @@
 use rgft_core::Slices;
 use rgft_kernels::reference;
 use rgft_nn::layers::attention::Attention;
-use rgft_nn::layers::{Context, Sinks};
-use rgft_nn::{Needs, Product, Tape, Tensor};
 
-use super::check::{Layer, Subject};
-use super::net::{DROPOUT, LENGTHS, Net, Part, Plan, TOKENS, cols, rows};
+use super::check::{Subject, Twin};
+use super::net::{DROPOUT, LENGTHS, Net, Part, Plan, TOKENS, bias, cols, rows};
 use super::truth::Truth;
 
 const HIDDEN: usize = 6;
 
-impl Layer for Attention {
+impl Twin for Attention {
     fn truth(&self, truth: &Truth, x: &[f64]) -> Vec<f64> {
         let [q, k, v] = [&self.query, &self.key, &self.value].map(|linear| truth.linear(linear, x));
         let keep = truth.keep(self.output.site, self.dropout);
         let context = reference::attention(&q, &k, &v, &LENGTHS, self.heads, HIDDEN / self.heads, keep);
         truth.norm(&self.norm, &truth.linear(&self.output, &context), Some(x))
-    }
-
-    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
-        Attention::forward(self, cx, x, tape)
-    }
-
-    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
-        Attention::backward(self, cx, dy, tape, sinks)
-    }
-
-    fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool) {
-        Attention::set_needs(self, needs, &plan.update, !plan.below.is_none(), observe);
-    }
-
-    fn products(&self, needs: &[Needs], out: &mut Vec<Product>) {
-        Attention::products(self, needs, &LENGTHS, out);
     }
 }
 
@@ -48,14 +30,14 @@ fn head(attention: &Attention, h: usize) -> Part {
     let width = HIDDEN / attention.heads;
     let range = h * width..(h + 1) * width;
     let inputs = [&attention.query, &attention.key, &attention.value];
-    let inputs = inputs.into_iter().flat_map(|linear| [linear.weight, linear.bias]);
+    let inputs = inputs.into_iter().flat_map(|linear| linear.parameters());
     let own = inputs.map(|parameter| (parameter, rows([range.clone()])));
     own.chain([(attention.output.weight, cols([range.clone()]))]).collect()
 }
 
 fn norm(attention: &Attention) -> Part {
     let Attention { norm, output, .. } = attention;
-    [norm.weight, norm.bias, output.bias].map(|parameter| (parameter, Slices::All)).to_vec()
+    [norm.weight, norm.bias, bias(output)].map(|parameter| (parameter, Slices::All)).to_vec()
 }
 
 #[test]
@@ -68,14 +50,18 @@ fn every_set_of_heads_and_ragged_slices() {
         let odd = [
             // Slices that are no whole heads, of one parameter or scattered over many.
             vec![(query.weight, rows([1..2]))],
-            vec![(key.bias, rows([3..5]))],
-            vec![(query.weight, rows([0..1, 2..3, 5..6])), (value.bias, rows([4..5]))],
-            vec![(key.weight, rows([0..2])), (value.weight, rows([4..6])), (output.bias, rows([1..2, 4..6]))],
+            vec![(bias(key), rows([3..5]))],
+            vec![(query.weight, rows([0..1, 2..3, 5..6])), (bias(value), rows([4..5]))],
+            vec![
+                (key.weight, rows([0..2])),
+                (value.weight, rows([4..6])),
+                (bias(output), rows([1..2, 4..6])),
+            ],
             vec![(output.weight, cols([0..1, 3..5]))],
             vec![(output.weight, rows([1..3, 5..6])), (value.weight, rows([2..4]))],
             // Rows in one place, everything in another.
             vec![(key.weight, Slices::All), (value.weight, rows([0..2])), (n.weight, Slices::All)],
-            [query, key, value, output].map(|linear| (linear.bias, Slices::All)).to_vec(),
+            [query, key, value, output].map(|linear| (bias(linear), Slices::All)).to_vec(),
         ];
         let subject = Subject { net: &net, layer: &attention, input: (TOKENS, HIDDEN) };
         let name = format!("attention, {heads} heads, dropout {dropout}");
@@ -95,9 +81,9 @@ fn forward_saves_only_what_backward_reads() {
     let norm = normalised + TOKENS;
     assert_eq!(saved(vec![], Slices::None), 0);
     assert_eq!(saved(vec![(attention.norm.weight, Slices::All)], Slices::None), norm);
-    assert_eq!(saved(vec![(attention.output.bias, Slices::All)], Slices::None), norm);
+    assert_eq!(saved(vec![(bias(&attention.output), Slices::All)], Slices::None), norm);
     assert_eq!(saved(vec![(attention.output.weight, cols([2..4]))], Slices::None), norm + context / 3);
-    assert_eq!(saved(vec![(attention.query.bias, Slices::All)], Slices::None), norm + inner);
+    assert_eq!(saved(vec![(bias(&attention.query), Slices::All)], Slices::None), norm + inner);
     assert_eq!(saved(head(&attention, 1), Slices::None), norm + context / 3 + inner + x);
     assert_eq!(saved(vec![], Slices::All), norm + inner);
 }

@@ -1,8 +1,8 @@
 //! The one checker: any layer, any plan.
 
-use rgft_core::Slices;
+use rgft_core::{Extent, Slices};
 use rgft_kernels::Precision;
-use rgft_nn::layers::{Context, Sinks};
+use rgft_nn::layers::{Block, Context, Sinks};
 use rgft_nn::{Activation, Engine, Flops, Gradients, Needs, Probe, Product, Tape, Tensor};
 
 use super::net::{LENGTHS, Net, Plan, numbers, selects};
@@ -16,7 +16,46 @@ pub trait Layer {
     /// `needs` come with dw and db as the plan says.
     fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool);
     /// Not for layers without products.
-    fn products(&self, _needs: &[Needs], _out: &mut Vec<Product>) {}
+    fn products(&self, _needs: &[Needs], _extent: &Extent, _out: &mut Vec<Product>) {}
+    /// How large what enters is.
+    fn extent(&self) -> Extent {
+        Extent::Sequences(LENGTHS.to_vec())
+    }
+}
+
+/// A block in f64.
+pub trait Twin: Block {
+    fn truth(&self, truth: &Truth, x: &[f64]) -> Vec<f64>;
+    /// How large what enters is.
+    fn entering(&self) -> Extent {
+        Extent::Sequences(LENGTHS.to_vec())
+    }
+}
+
+impl<B: Twin> Layer for B {
+    fn truth(&self, truth: &Truth, x: &[f64]) -> Vec<f64> {
+        Twin::truth(self, truth, x)
+    }
+
+    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+        Block::forward(self, cx, x, tape)
+    }
+
+    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
+        Block::backward(self, cx, dy, tape, sinks)
+    }
+
+    fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool) {
+        Block::set_needs(self, needs, &plan.update, !plan.below.is_none(), observe);
+    }
+
+    fn products(&self, needs: &[Needs], extent: &Extent, out: &mut Vec<Product>) {
+        Block::products(self, needs, extent, out);
+    }
+
+    fn extent(&self) -> Extent {
+        self.entering()
+    }
 }
 
 /// Writes down what it sees: `(site, a, δ)`, token ids as numbers.
@@ -60,8 +99,8 @@ impl Subject<'_> {
         needs
     }
 
-    fn context<'a>(&'a self, engine: &'a Engine, needs: &'a [Needs]) -> Context<'a> {
-        Context { engine, parameters: &self.net.parameters, needs, lengths: &LENGTHS }
+    fn context<'a>(&'a self, engine: &'a Engine, needs: &'a [Needs], extent: &'a Extent) -> Context<'a> {
+        Context { engine, parameters: &self.net.parameters, needs, extent }
     }
 
     /// A forward pass under the loss's dy = `c`, and its backward pass.
@@ -86,17 +125,17 @@ impl Subject<'_> {
 
     /// Scalars that forward saves under `plan`.
     pub fn saved(&self, plan: &Plan, observe: bool) -> usize {
-        let (engine, needs) = (engine(None), self.needs(plan, observe));
+        let (engine, needs, extent) = (engine(None), self.needs(plan, observe), self.layer.extent());
         let mut tape = Tape::default();
         let x = engine.zeros(self.input.0, self.input.1);
-        self.layer.forward(self.context(&engine, &needs), x, &mut tape);
+        self.layer.forward(self.context(&engine, &needs, &extent), x, &mut tape);
         tape.scalars()
     }
 
     /// FLOPs that `plan` asks for.
     pub fn flops(&self, plan: &Plan) -> Flops {
         let mut products = Vec::new();
-        self.layer.products(&self.needs(plan, false), &mut products);
+        self.layer.products(&self.needs(plan, false), &self.layer.extent(), &mut products);
         products.iter().collect()
     }
 
@@ -113,14 +152,14 @@ impl Subject<'_> {
         plan: &Plan,
         observe: bool,
     ) -> Vec<Vec<u32>> {
-        let (engine, needs) = (engine(seed), self.needs(plan, observe));
-        let cx = self.context(&engine, &needs);
+        let (engine, needs, extent) = (engine(seed), self.needs(plan, observe), self.layer.extent());
+        let cx = self.context(&engine, &needs, &extent);
         let mut gradients = Gradients::new(&engine, &self.net.parameters, &plan.update, &self.net.tables());
 
         engine.record();
         let once = self.pass(cx, plan, &expected.c, &mut gradients);
         let (mut executed, mut planned) = (engine.recorded(), Vec::new());
-        self.layer.products(&needs, &mut planned);
+        self.layer.products(&needs, &extent, &mut planned);
         executed.sort_unstable();
         planned.sort_unstable();
         assert_eq!(executed, planned, "the products executed are not those planned");

@@ -1,8 +1,8 @@
 //! Embeddings with and without segments; gradients of tables as looked-up rows and as matrices.
 
-use rgft_core::Slices;
-use rgft_nn::layers::embedding::{Embeddings, Table, TokenRows};
-use rgft_nn::layers::{Context, Sinks};
+use rgft_core::{Inputs, Slices, Tokens};
+use rgft_nn::layers::embedding::{Embeddings, Table};
+use rgft_nn::layers::{Context, Sinks, Stem};
 use rgft_nn::{Needs, Tape, Tensor};
 
 use super::check::{Layer, Subject};
@@ -13,30 +13,31 @@ const WIDTH: usize = 6;
 
 struct Case {
     embeddings: Embeddings,
-    rows: TokenRows,
+    inputs: Inputs,
+    positions: Vec<u32>,
 }
 
 impl Case {
     fn new(net: &mut Net, with_types: bool) -> Self {
         let (words, positions) = (net.table(8, WIDTH), net.table(7, WIDTH));
         let types = with_types.then(|| net.table(2, WIDTH));
-        let embeddings = Embeddings { words, positions, types, norm: net.norm(WIDTH, 0.0), dropout: DROPOUT };
+        let norm = net.norm(WIDTH, 0.0);
+        let embeddings = Embeddings { words, positions, types, norm, dropout: DROPOUT, first_position: 1 };
         // Words come more than once, and some rows of every table but the segments' are never looked up.
-        let rows = TokenRows {
-            words: vec![5, 0, 5, 2, 7, 2, 5, 1, 0],
-            positions: LENGTHS.iter().flat_map(|&n| 1..=n as u32).collect(),
+        let tokens = Tokens {
+            ids: vec![5, 0, 5, 2, 7, 2, 5, 1, 0],
             types: vec![0, 1, 1, 0, 0, 0, 0, 1, 1],
+            lengths: LENGTHS.to_vec(),
         };
-        Self { embeddings, rows }
+        let positions = LENGTHS.iter().flat_map(|&n| 1..=n as u32).collect();
+        Self { embeddings, inputs: Inputs::Tokens(tokens), positions }
     }
 
     fn tables(&self) -> Vec<(&Table, &[u32])> {
         let e = &self.embeddings;
-        let types = e.types.as_ref().map(|table| (table, &self.rows.types[..]));
-        [(&e.words, &self.rows.words[..]), (&e.positions, &self.rows.positions[..])]
-            .into_iter()
-            .chain(types)
-            .collect()
+        let Inputs::Tokens(tokens) = &self.inputs else { panic!("tokens") };
+        let types = e.types.as_ref().map(|table| (table, &tokens.types[..]));
+        [(&e.words, &tokens.ids[..]), (&e.positions, &self.positions[..])].into_iter().chain(types).collect()
     }
 }
 
@@ -54,19 +55,16 @@ impl Layer for Case {
     }
 
     fn forward(&self, cx: Context, _: Tensor, tape: &mut Tape) -> Tensor {
-        self.embeddings.forward(cx, &self.rows, tape)
+        self.embeddings.forward(cx, &self.inputs, tape)
     }
 
     fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
-        self.embeddings.backward(cx, &self.rows, dy, tape, sinks);
+        self.embeddings.backward(cx, &self.inputs, dy, tape, sinks);
         None
     }
 
-    /// As a model sets them: `δ` passes the norm if a table needs it.
-    fn set_needs(&self, needs: &mut [Needs], _: &Plan, observe: bool) {
-        let wanted = observe || self.tables().iter().any(|(table, _)| !needs[table.site].dw.is_none());
-        needs[self.embeddings.norm.site].dx = if wanted { Slices::All } else { Slices::None };
-        needs.iter_mut().for_each(|needs| needs.observe = observe);
+    fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool) {
+        self.embeddings.set_needs(needs, &plan.update, observe);
     }
 }
 

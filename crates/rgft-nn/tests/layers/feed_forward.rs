@@ -4,53 +4,35 @@ use rgft_core::Slices;
 use rgft_kernels::cpu::activation::Activation;
 use rgft_kernels::reference;
 use rgft_nn::layers::feed_forward::FeedForward;
-use rgft_nn::layers::{Context, Sinks};
-use rgft_nn::{Needs, Product, Tape, Tensor};
 
-use super::check::{Layer, Subject};
-use super::net::{DROPOUT, LENGTHS, Net, Part, Plan, TOKENS, cols, rows};
+use super::check::{Subject, Twin};
+use super::net::{DROPOUT, Net, Part, Plan, TOKENS, bias, cols, rows};
 use super::truth::Truth;
 
 const HIDDEN: usize = 6;
 const NEURONS: usize = 11;
 
-impl Layer for FeedForward {
+impl Twin for FeedForward {
     fn truth(&self, truth: &Truth, x: &[f64]) -> Vec<f64> {
         let inner = truth.linear(&self.up, x);
         let activated: Vec<_> = inner.iter().map(|&x| reference::activation(self.activation, x)).collect();
         truth.norm(&self.norm, &truth.linear(&self.down, &activated), Some(x))
     }
-
-    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
-        FeedForward::forward(self, cx, x, tape)
-    }
-
-    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
-        FeedForward::backward(self, cx, dy, tape, sinks)
-    }
-
-    fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool) {
-        FeedForward::set_needs(self, needs, &plan.update, !plan.below.is_none(), observe);
-    }
-
-    fn products(&self, needs: &[Needs], out: &mut Vec<Product>) {
-        FeedForward::products(self, needs, &LENGTHS, out);
-    }
 }
 
 fn feed_forward(net: &mut Net, activation: Activation, dropout: f32) -> FeedForward {
     let (up, down) = (net.linear(HIDDEN, NEURONS), net.linear(NEURONS, HIDDEN));
-    FeedForward { up, activation, down, norm: net.norm(HIDDEN, dropout) }
+    FeedForward { up, activation, down, norm: net.norm(HIDDEN, dropout), groups: 3 }
 }
 
 /// The rows of `Wu`, `bu` and the columns of `Wd` of some neurons.
 fn neurons(block: &FeedForward, range: std::ops::Range<usize>) -> Part {
     let own = rows([range.clone()]);
-    vec![(block.up.weight, own.clone()), (block.up.bias, own), (block.down.weight, cols([range]))]
+    vec![(block.up.weight, own.clone()), (bias(&block.up), own), (block.down.weight, cols([range]))]
 }
 
 fn norm(block: &FeedForward) -> Part {
-    [block.norm.weight, block.norm.bias, block.down.bias].map(|parameter| (parameter, Slices::All)).to_vec()
+    [block.norm.weight, block.norm.bias, bias(&block.down)].map(|parameter| (parameter, Slices::All)).to_vec()
 }
 
 #[test]
@@ -69,13 +51,13 @@ fn every_set_of_neuron_groups_and_ragged_slices() {
         let components: Vec<_> = groups.into_iter().chain([norm(&block)]).collect();
         let odd = [
             // Rows of Wu that are not those of bu, nor the columns of Wd.
-            vec![(up.weight, rows([1..3, 7..8])), (up.bias, rows([2..6]))],
+            vec![(up.weight, rows([1..3, 7..8])), (bias(up), rows([2..6]))],
             vec![(up.weight, rows([9..11])), (down.weight, cols([0..2, 5..6]))],
-            vec![(up.bias, rows([0..1, 10..11]))],
-            vec![(down.weight, rows([0..2, 4..5])), (down.bias, rows([3..5])), (up.bias, rows([4..5]))],
+            vec![(bias(up), rows([0..1, 10..11]))],
+            vec![(down.weight, rows([0..2, 4..5])), (bias(down), rows([3..5])), (bias(up), rows([4..5]))],
             // Rows in one place, everything in another.
-            vec![(up.weight, rows([0..5])), (up.bias, Slices::All), (n.bias, Slices::All)],
-            vec![(up.bias, Slices::All), (down.bias, Slices::All)],
+            vec![(up.weight, rows([0..5])), (bias(up), Slices::All), (n.bias, Slices::All)],
+            vec![(bias(up), Slices::All), (bias(down), Slices::All)],
         ];
         let subject = Subject { net: &net, layer: &block, input: (TOKENS, HIDDEN) };
         let name = format!("feed-forward, {activation:?}, dropout {dropout}");
@@ -93,9 +75,9 @@ fn forward_saves_only_what_backward_reads() {
     let (x, inner, norm) = (TOKENS * HIDDEN, TOKENS * NEURONS, TOKENS * HIDDEN + TOKENS);
     assert_eq!(saved(vec![], Slices::None), 0);
     assert_eq!(saved(vec![(block.norm.bias, Slices::All)], Slices::None), norm);
-    assert_eq!(saved(vec![(block.down.bias, Slices::All)], Slices::None), norm);
+    assert_eq!(saved(vec![(bias(&block.down), Slices::All)], Slices::None), norm);
     assert_eq!(saved(vec![(block.down.weight, cols([2..4, 6..7]))], Slices::None), norm + TOKENS * 3);
-    assert_eq!(saved(vec![(block.up.bias, Slices::All)], Slices::None), norm + inner);
+    assert_eq!(saved(vec![(bias(&block.up), Slices::All)], Slices::None), norm + inner);
     assert_eq!(saved(neurons(&block, 4..8), Slices::None), norm + TOKENS * 4 + inner + x);
     assert_eq!(saved(vec![], Slices::All), norm + inner);
 }
@@ -111,7 +93,7 @@ fn a_group_of_neurons_costs_its_own_products_alone() {
     let own = flops(neurons(&block, 4..7), Slices::None);
     assert_eq!([own.forward, own.dx, own.dw], [2 * product(NEURONS), product(3), 2 * product(3)]);
     let rows_alone =
-        flops(vec![(block.up.weight, rows([4..7])), (block.up.bias, rows([6..8]))], Slices::None);
+        flops(vec![(block.up.weight, rows([4..7])), (bias(&block.up), rows([6..8]))], Slices::None);
     assert_eq!([rows_alone.dx, rows_alone.dw], [product(4), product(3)]);
     let columns = flops(vec![(block.down.weight, cols([4..7]))], Slices::None);
     assert_eq!([columns.dx, columns.dw], [0, product(3)]);

@@ -5,17 +5,15 @@ use rgft_kernels::cpu::activation::Activation;
 use rgft_kernels::cpu::pooling::Pool;
 use rgft_kernels::reference;
 use rgft_nn::layers::head::Head;
-use rgft_nn::layers::{Context, Sinks};
-use rgft_nn::{Needs, Product, Tape, Tensor};
 
-use super::check::{Layer, Subject};
-use super::net::{DROPOUT, LENGTHS, Net, Part, Plan, TOKENS, cols, rows};
+use super::check::{Subject, Twin};
+use super::net::{DROPOUT, LENGTHS, Net, Part, Plan, TOKENS, bias, cols, rows};
 use super::truth::Truth;
 
 const HIDDEN: usize = 6;
 const OUTPUTS: usize = 4;
 
-impl Layer for Head {
+impl Twin for Head {
     fn truth(&self, truth: &Truth, x: &[f64]) -> Vec<f64> {
         let mut pooled = reference::pool(self.pool, x, HIDDEN, &LENGTHS);
         if let Some((dense, activation)) = &self.dense {
@@ -23,22 +21,6 @@ impl Layer for Head {
             pooled = inner.iter().map(|&x| reference::activation(*activation, x)).collect();
         }
         truth.linear(&self.classifier, &truth.drop(self.classifier.site, self.dropout, &pooled))
-    }
-
-    fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
-        Head::forward(self, cx, &x, tape)
-    }
-
-    fn backward(&self, cx: Context, dy: Tensor, tape: &mut Tape, sinks: &mut Sinks) -> Option<Tensor> {
-        Head::backward(self, cx, dy, tape, sinks)
-    }
-
-    fn set_needs(&self, needs: &mut [Needs], plan: &Plan, observe: bool) {
-        Head::set_needs(self, needs, !plan.below.is_none(), observe);
-    }
-
-    fn products(&self, needs: &[Needs], out: &mut Vec<Product>) {
-        Head::products(self, needs, &LENGTHS, out);
     }
 }
 
@@ -55,14 +37,14 @@ fn every_subset_of_its_parameters_and_ragged_slices() {
                 let mut net = Net::default();
                 let head = head(&mut net, pool, activation, dropout);
                 let parts: Vec<Part> = (0..net.parameters.len()).map(|i| vec![(i, Slices::All)]).collect();
-                let (weight, bias) = (head.classifier.weight, head.classifier.bias);
+                let (weight, own) = (head.classifier.weight, bias(&head.classifier));
                 let mut odd = vec![
-                    vec![(weight, cols([0..2, 5..6])), (bias, rows([1..3]))],
+                    vec![(weight, cols([0..2, 5..6])), (own, rows([1..3]))],
                     vec![(weight, rows([2..4]))],
                 ];
                 if let Some((dense, _)) = &head.dense {
                     odd.push(vec![(dense.weight, rows([0..2, 4..5])), (weight, cols([1..4]))]);
-                    odd.push(vec![(dense.weight, cols([2..3, 4..6])), (dense.bias, rows([5..6]))]);
+                    odd.push(vec![(dense.weight, cols([2..3, 4..6])), (bias(dense), rows([5..6]))]);
                 }
                 let subject = Subject { net: &net, layer: &head, input: (TOKENS, HIDDEN) };
                 let name = format!("head, {pool:?}, {activation:?}, dropout {dropout}");
@@ -82,9 +64,9 @@ fn forward_saves_only_what_backward_reads() {
 
     let row = LENGTHS.len() * HIDDEN;
     assert_eq!(saved(vec![], Slices::None), 0);
-    assert_eq!(saved(vec![(classifier.bias, Slices::All)], Slices::None), 0);
+    assert_eq!(saved(vec![(bias(classifier), Slices::All)], Slices::None), 0);
     assert_eq!(saved(vec![(classifier.weight, Slices::All)], Slices::None), row);
-    assert_eq!(saved(vec![(dense.bias, Slices::All)], Slices::None), row);
+    assert_eq!(saved(vec![(bias(dense), Slices::All)], Slices::None), row);
     assert_eq!(saved(vec![(dense.weight, rows([1..2]))], Slices::None), 2 * row);
     assert_eq!(saved(vec![], Slices::All), row);
 }

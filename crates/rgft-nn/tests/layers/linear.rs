@@ -1,6 +1,6 @@
 //! `x·Wᵀ + b`, alone and joined to a residual, under every combination of needs.
 
-use rgft_core::Slices;
+use rgft_core::{Extent, Slices};
 use rgft_nn::layers::linear::Linear;
 use rgft_nn::layers::{Context, Sinks};
 use rgft_nn::{Needs, Product, Tape, Tensor};
@@ -24,7 +24,7 @@ impl Layer for Case {
     fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
         let y = if self.joined {
             let mut y = self.linear.forward_without_bias(cx, &x);
-            let bias = cx.parameters.data(self.linear.bias).iter().cycle();
+            let bias = self.linear.bias(cx).iter().cycle();
             y.data_mut().iter_mut().zip(bias).for_each(|(y, b)| *y += b);
             y.data_mut().iter_mut().zip(x.data()).for_each(|(y, x)| *y += x);
             y
@@ -52,7 +52,7 @@ impl Layer for Case {
         needs[0].observe = observe;
     }
 
-    fn products(&self, needs: &[Needs], out: &mut Vec<Product>) {
+    fn products(&self, needs: &[Needs], _: &Extent, out: &mut Vec<Product>) {
         self.linear.products(&needs[0], TOKENS, out);
     }
 }

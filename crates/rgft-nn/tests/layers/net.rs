@@ -30,6 +30,11 @@ pub fn cols<const N: usize>(runs: [Range<usize>; N]) -> Slices {
     Slices::Cols(runs.into_iter().collect())
 }
 
+/// The bias of a linear map that has one.
+pub fn bias(linear: &Linear) -> usize {
+    linear.bias.unwrap()
+}
+
 /// Whether the scalar at `(row, col)` is in `slices`.
 pub fn selects(slices: &Slices, row: usize, col: usize) -> bool {
     match slices {
@@ -64,7 +69,7 @@ impl Net {
     pub fn parameter(&mut self, name: &str, shape: &[usize]) -> usize {
         let data = numbers(100 + self.parameters.len(), shape.iter().product());
         let name = format!("{}:{name}", self.parameters.len());
-        self.parameters.push(Parameter { name, shape: shape.to_vec(), data, fresh: false })
+        self.parameters.push(Parameter { name, shape: shape.to_vec(), data, ..Parameter::default() })
     }
 
     fn site(&mut self, kind: SiteKind) -> usize {
@@ -73,14 +78,15 @@ impl Net {
     }
 
     pub fn linear(&mut self, input: usize, output: usize) -> Linear {
-        let (weight, bias) = (self.parameter("weight", &[output, input]), self.parameter("bias", &[output]));
+        let (weight, bias) =
+            (self.parameter("weight", &[output, input]), Some(self.parameter("bias", &[output])));
         Linear { site: self.site(SiteKind::Linear { weight, bias }), weight, bias, input, output }
     }
 
     /// With an ε so large that it cannot be forgotten.
     pub fn norm(&mut self, width: usize, dropout: f32) -> Norm {
         let (weight, bias) = (self.parameter("gamma", &[width]), self.parameter("beta", &[width]));
-        let site = self.site(SiteKind::Norm { weight, bias });
+        let site = self.site(SiteKind::Norm { weight, bias: Some(bias) });
         Norm { site, weight, bias, width, epsilon: 0.05, dropout }
     }
 
@@ -97,11 +103,10 @@ impl Net {
 
     /// Each site's dw and db as `update` says.
     pub fn needs(&self, update: &[Slices]) -> Vec<Needs> {
-        let needs = self.sites.iter().map(|site| match *site {
-            SiteKind::Linear { weight, bias } | SiteKind::Norm { weight, bias } => {
-                Needs { dw: update[weight].clone(), db: update[bias].clone(), ..Needs::default() }
-            }
-            SiteKind::Embedding { weight } => Needs { dw: update[weight].clone(), ..Needs::default() },
+        let needs = self.sites.iter().map(|site| Needs {
+            dw: update[site.weight()].clone(),
+            db: site.bias().map_or(Slices::None, |bias| update[bias].clone()),
+            ..Needs::default()
         });
         needs.collect()
     }

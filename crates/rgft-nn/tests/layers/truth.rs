@@ -50,7 +50,8 @@ impl Truth<'_> {
     }
 
     pub fn linear(&self, linear: &Linear, x: &[f64]) -> Vec<f64> {
-        let y = reference::linear(x, self.parameter(linear.weight), self.parameter(linear.bias));
+        let bias = linear.bias.map_or(vec![0.0; linear.output], |bias| self.parameter(bias).to_vec());
+        let y = reference::linear(x, self.parameter(linear.weight), &bias);
         self.site(linear.site, x.to_vec(), y)
     }
 

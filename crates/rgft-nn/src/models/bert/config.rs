@@ -1,11 +1,12 @@
 //! What `config.json` says, and how the family's members name the same things.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rgft_kernels::cpu::activation::Activation;
 use serde_json::Value;
 
 use crate::NnError;
+use crate::models::config_keys::ConfigKeys;
 
 /// Which member of the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,47 +36,9 @@ pub(super) struct Config {
     pub(super) first_position: u32,
 }
 
-/// Reads keys of one `config.json`, with errors that name the key.
-struct Keys<'a> {
-    path: PathBuf,
-    values: &'a Value,
-}
-
-impl Keys<'_> {
-    fn error(&self, key: &str, problem: String) -> NnError {
-        NnError::Config { path: self.path.clone(), key: key.into(), problem }
-    }
-
-    fn number(&self, key: &str, default: Option<f64>) -> Result<f64, NnError> {
-        match self.values.get(key) {
-            Some(value) if !value.is_null() => value
-                .as_f64()
-                .filter(|x| x.is_finite() && *x >= 0.0)
-                .ok_or_else(|| self.error(key, format!("is {value}, expected a number of at least 0"))),
-            _ => default.ok_or_else(|| self.error(key, "is missing".into())),
-        }
-    }
-
-    fn size(&self, key: &str, default: Option<usize>) -> Result<usize, NnError> {
-        let found = self.number(key, default.map(|n| n as f64))?;
-        if found.fract() == 0.0 && (1.0..1e9).contains(&found) {
-            return Ok(found as usize);
-        }
-        Err(self.error(key, format!("is {found}, expected a whole number of at least 1")))
-    }
-
-    fn probability(&self, key: &str, default: f64) -> Result<f32, NnError> {
-        let found = self.number(key, Some(default))?;
-        if (found as f32) < 1.0 {
-            return Ok(found as f32);
-        }
-        Err(self.error(key, format!("is {found}, expected a probability below 1")))
-    }
-}
-
 impl Config {
     pub(super) fn read(folder: &Path, values: &Value) -> Result<Self, NnError> {
-        let keys = Keys { path: folder.join("config.json"), values };
+        let keys = ConfigKeys::new(folder, values);
         let member = match values.get("model_type").and_then(Value::as_str) {
             Some("roberta") => Member::Roberta,
             Some("distilbert") => Member::DistilBert,

@@ -1,0 +1,92 @@
+//! From a checkpoint to parameters under their public names and sites in forward order: what every model is built with.
+
+use crate::NnError;
+use crate::layers::embedding::Table;
+use crate::layers::linear::Linear;
+use crate::layers::norm::Norm;
+use crate::models::{Site, SiteKind};
+use crate::parameters::{Parameter, Parameters, Stored};
+use crate::weights::{Init, Weights};
+
+/// Parameters and sites, growing in forward order.
+pub(crate) struct Builder<'a> {
+    pub(crate) weights: Weights<'a>,
+    pub(crate) parameters: Parameters,
+    pub(crate) sites: Vec<Site>,
+    /// What stands before the backbone's names in a task model's checkpoint, and not in a bare one's. Names are saved
+    /// as they are asked for, and found with or without it.
+    optional_prefix: &'static str,
+}
+
+impl<'a> Builder<'a> {
+    pub(crate) fn new(weights: Weights<'a>, optional_prefix: &'static str) -> Self {
+        Self { weights, parameters: Parameters::default(), sites: Vec::new(), optional_prefix }
+    }
+
+    pub(crate) fn site(&mut self, name: &str, kind: SiteKind) -> usize {
+        self.sites.push(Site { name: name.into(), kind });
+        self.sites.len() - 1
+    }
+
+    /// A parameter of this shape in memory and in the file.
+    pub(crate) fn parameter(&mut self, name: &str, shape: &[usize], init: Init) -> Result<usize, NnError> {
+        self.stored(name, shape, init, Stored::AsIs)
+    }
+
+    /// A parameter that stands differently in files.
+    pub(crate) fn stored(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: Init,
+        stored: Stored,
+    ) -> Result<usize, NnError> {
+        let bare = name.strip_prefix(self.optional_prefix).unwrap_or(name);
+        let (data, fresh) = self.weights.take(&[name, bare], &stored.shape(shape), init)?;
+        let data = stored.read(data, shape);
+        let (name, shape) = (name.into(), shape.to_vec());
+        Ok(self.parameters.push(Parameter { name, shape, data, fresh, stored, buffer: false }))
+    }
+
+    /// A linear map `[output, input]`; where `bias`, with one that starts at 0.
+    pub(crate) fn linear(
+        &mut self,
+        path: &str,
+        input: usize,
+        output: usize,
+        bias: bool,
+        init: Init,
+    ) -> Result<Linear, NnError> {
+        let weight = self.parameter(&format!("{path}.weight"), &[output, input], init)?;
+        let zero = if init.is_fresh() { Init::Fresh(0.0) } else { Init::Constant(0.0) };
+        let bias = bias.then(|| self.parameter(&format!("{path}.bias"), &[output], zero)).transpose()?;
+        let site = self.site(path, SiteKind::Linear { weight, bias });
+        Ok(Linear { site, weight, bias, input, output })
+    }
+
+    /// A layer norm.
+    pub(crate) fn norm(
+        &mut self,
+        path: &str,
+        width: usize,
+        epsilon: f32,
+        dropout: f32,
+    ) -> Result<Norm, NnError> {
+        let weight = self.parameter(&format!("{path}.weight"), &[width], Init::Constant(1.0))?;
+        let bias = self.parameter(&format!("{path}.bias"), &[width], Init::Constant(0.0))?;
+        let site = self.site(path, SiteKind::Norm { weight, bias: Some(bias) });
+        Ok(Norm { site, weight, bias, width, epsilon, dropout })
+    }
+
+    /// An embedding table `[rows, width]`.
+    pub(crate) fn table(
+        &mut self,
+        path: &str,
+        rows: usize,
+        width: usize,
+        init: Init,
+    ) -> Result<Table, NnError> {
+        let weight = self.parameter(&format!("{path}.weight"), &[rows, width], init)?;
+        Ok(Table { site: self.site(path, SiteKind::Embedding { weight }), weight })
+    }
+}

@@ -1,0 +1,289 @@
+//! A network that is trained selectively: one stem, then blocks, the last of which makes the outputs.
+//!
+//! Cut levels count from 0, the stem; block `i` is level `1 + i`. Selectivity is decided here, once for every
+//! architecture: [`Model::needs`] puts each parameter's slices on its site and walks down from the outputs to the cut;
+//! forward, backward and [`Model::products`] all look at the same [`Needs`].
+
+use rgft_core::{Component, ComponentKind, Extent, Granularity, Inputs, Slice, Slices};
+use serde_json::Value;
+
+use crate::NnError;
+use crate::engine::Engine;
+use crate::gradients::Gradients;
+use crate::layers::{Block, Context, Part, Sinks, Stem};
+use crate::models::{Grain, Site, SiteKind};
+use crate::needs::Needs;
+use crate::parameters::Parameters;
+use crate::probe::Probe;
+use crate::product::Product;
+use crate::tape::Tape;
+use crate::tensor::Tensor;
+use crate::weights::Checkpoint;
+
+/// A level of a model and what it is called.
+#[derive(Debug)]
+pub struct Level<B> {
+    /// Its path: `encoder.layer.3.attention`. Its components' names begin with it.
+    pub name: String,
+    /// What all of it is, as one component.
+    pub kind: ComponentKind,
+    /// The layer that it belongs to, number and path: levels of one layer are one component at granularity `layer`.
+    pub layer: Option<(usize, String)>,
+    /// What computes it.
+    pub block: B,
+}
+
+/// A network with its numbers.
+#[derive(Debug)]
+pub struct Model {
+    pub(crate) parameters: Parameters,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) stem: Level<Box<dyn Stem>>,
+    pub(crate) blocks: Vec<Level<Box<dyn Block>>>,
+    /// Rows of the longest sequence that it reads.
+    pub(crate) longest: usize,
+    pub(crate) config: Value,
+    /// Tensors of the folder that this model does not use: written back as they came.
+    pub(crate) unused: Checkpoint<'static>,
+}
+
+/// A level's parts, before the granularity decides what becomes one component.
+struct Parts<'a> {
+    name: &'a str,
+    kind: ComponentKind,
+    layer: Option<&'a (usize, String)>,
+    depth: usize,
+    parts: Vec<Part>,
+}
+
+impl Model {
+    /// Its numbers.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Its numbers, writable.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// Its sites, in forward order; needs and probes refer to them by index.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// Number of cut levels. Level 0 is the lowest; with the cut at the last one only the head is computed backward.
+    pub fn levels(&self) -> usize {
+        1 + self.blocks.len()
+    }
+
+    /// Tokens of the longest text that it can read.
+    pub fn positions(&self) -> usize {
+        self.longest
+    }
+
+    /// Whether parameter `index` is an embedding table, whose gradient holds looked-up rows only. A table that is a
+    /// linear map's weight too (tied embeddings) is none.
+    pub fn is_table(&self, index: usize) -> bool {
+        let uses = |site: &&Site| site.kind.weight() == index;
+        let mut used = self.sites.iter().filter(uses).peekable();
+        used.peek().is_some() && used.all(|site| matches!(site.kind, SiteKind::Embedding { .. }))
+    }
+
+    /// Which parameters are embedding tables.
+    pub fn tables(&self) -> Vec<bool> {
+        (0..self.parameters.len()).map(|i| self.is_table(i)).collect()
+    }
+
+    /// Needs of each site when the slices in `update` (one entry per parameter) are computed, `δ` is carried back
+    /// to `cut`, and, where `observe`, a probe sees every site at and above it.
+    pub fn needs(&self, update: &[Slices], cut: usize, observe: bool) -> Vec<Needs> {
+        // Parameter gradients first: the blocks derive from them what must be carried where.
+        let own = |site: &Site| Needs {
+            dw: update[site.kind.weight()].clone(),
+            db: site.kind.bias().map_or(Slices::None, |bias| update[bias].clone()),
+            ..Needs::default()
+        };
+        let mut needs: Vec<Needs> = self.sites.iter().map(own).collect();
+        for (i, level) in self.blocks.iter().enumerate().rev().filter(|(i, _)| cut <= i + 1) {
+            level.block.set_needs(&mut needs, update, cut <= i, observe);
+        }
+        if cut == 0 {
+            self.stem.block.set_needs(&mut needs, update, observe);
+        }
+        needs
+    }
+
+    /// Refuses inputs that do not fit: token ids outside the vocabulary, sequences longer than the positions,
+    /// pictures of another size.
+    ///
+    /// # Errors
+    /// [`NnError::OutOfRange`], [`NnError::Inputs`].
+    pub fn check(&self, inputs: &Inputs) -> Result<(), NnError> {
+        self.stem.block.check(&self.parameters, inputs)
+    }
+
+    /// The extent that enters each level, and of the outputs.
+    fn extents(&self, inputs: Extent) -> Vec<Extent> {
+        let mut extents = vec![inputs];
+        extents.push(self.stem.block.extent(&extents[0]));
+        for (i, level) in self.blocks.iter().enumerate() {
+            extents.push(level.block.extent(&extents[i + 1]));
+        }
+        extents
+    }
+
+    fn context<'a>(&'a self, engine: &'a Engine, needs: &'a [Needs], extent: &'a Extent) -> Context<'a> {
+        Context { engine, parameters: &self.parameters, needs, extent }
+    }
+
+    /// Outputs `[rows, outputs]`, a row per example (or per token, for language models); saves on the tape what
+    /// `needs` ask for.
+    pub fn forward(&self, engine: &Engine, inputs: &Inputs, needs: &[Needs], tape: &mut Tape) -> Tensor {
+        let extents = self.extents(inputs.extent());
+        let mut x = self.stem.block.forward(self.context(engine, needs, &extents[0]), inputs, tape);
+        for (level, extent) in self.blocks.iter().zip(&extents[1..]) {
+            x = level.block.forward(self.context(engine, needs, extent), x, tape);
+        }
+        x
+    }
+
+    /// Carries the output residual `[rows, outputs]` back as far as `needs` ask.
+    pub fn backward(
+        &self,
+        engine: &Engine,
+        inputs: &Inputs,
+        needs: &[Needs],
+        residual: Tensor,
+        tape: &mut Tape,
+        sinks: &mut Sinks,
+    ) {
+        let extents = self.extents(inputs.extent());
+        let mut d = residual;
+        for (level, extent) in self.blocks.iter().zip(&extents[1..]).rev() {
+            let cx = self.context(engine, needs, extent);
+            let Some(below) = level.block.backward(cx, d, tape, sinks) else { return };
+            d = below;
+        }
+        self.stem.block.backward(self.context(engine, needs, &extents[0]), inputs, d, tape, sinks);
+    }
+
+    /// The products that forward and backward run under `needs` for inputs of this extent.
+    pub fn products(&self, inputs: &Extent, needs: &[Needs]) -> Vec<Product> {
+        let mut products = Vec::new();
+        let extents = self.extents(inputs.clone());
+        self.stem.block.products(needs, &extents[0], &mut products);
+        for (level, extent) in self.blocks.iter().zip(&extents[1..]) {
+            level.block.products(needs, extent, &mut products);
+        }
+        products
+    }
+
+    /// The components of the given grain; their slices cover every parameter exactly once.
+    pub fn components(&self, grain: Grain) -> Vec<Component> {
+        let stem = std::iter::once(Parts {
+            name: &self.stem.name,
+            kind: self.stem.kind,
+            layer: self.stem.layer.as_ref(),
+            depth: 0,
+            parts: self.stem.block.parts(&self.parameters, grain),
+        });
+        let blocks = self.blocks.iter().enumerate().map(|(i, level)| Parts {
+            name: &level.name,
+            kind: level.kind,
+            layer: level.layer.as_ref(),
+            depth: 1 + i,
+            parts: level.block.parts(&self.parameters, grain),
+        });
+        let mut components: Vec<Component> = Vec::new();
+        for Parts { name, kind, layer, depth, parts } in stem.chain(blocks) {
+            let number = layer.map(|(number, _)| *number);
+            // A task head's parts stay apart at every grain: fresh ones are treated differently.
+            let (heads, others): (Vec<_>, Vec<_>) =
+                parts.into_iter().partition(|part| part.kind == ComponentKind::TaskHead);
+            let merged =
+                |parts: Vec<Part>| parts.into_iter().flat_map(|part| part.slices).collect::<Vec<_>>();
+            match (grain.granularity, layer) {
+                _ if others.is_empty() => {}
+                (Granularity::Group, _) => {
+                    for part in others {
+                        let name = joined(name, &part.name);
+                        components.push(self.component(name, part.kind, number, depth, part.slices));
+                    }
+                }
+                (Granularity::Layer, Some((_, path))) => match components.last_mut() {
+                    Some(last) if last.kind == ComponentKind::Layer && last.name == *path => {
+                        let slices = [std::mem::take(&mut last.slices), merged(others)].concat();
+                        let (name, depth) = (last.name.clone(), last.depth);
+                        *last = self.component(name, ComponentKind::Layer, number, depth, slices);
+                    }
+                    _ => {
+                        let kind = ComponentKind::Layer;
+                        components.push(self.component(path.clone(), kind, number, depth, merged(others)));
+                    }
+                },
+                _ => components.push(self.component(name.into(), kind, number, depth, merged(others))),
+            }
+            for part in heads {
+                let name = joined(name, &part.name);
+                components.push(self.component(name, part.kind, number, depth, part.slices));
+            }
+        }
+        components
+    }
+
+    fn component(
+        &self,
+        name: String,
+        kind: ComponentKind,
+        layer: Option<usize>,
+        depth: usize,
+        slices: Vec<Slice>,
+    ) -> Component {
+        let parameters = &self.parameters;
+        let scalars = |slice: &Slice| {
+            Slices::from(slice)
+                .elements(parameters[slice.parameter].rows(), parameters[slice.parameter].cols())
+        };
+        let count = slices.iter().map(scalars).sum();
+        let fresh = !slices.is_empty() && slices.iter().all(|slice| parameters[slice.parameter].fresh);
+        Component { name, kind, layer, depth, slices, parameters: count, fresh }
+    }
+
+    /// `config.json` as it should be written back.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The tensors to write back: name, shape, scalars.
+    pub fn checkpoint(&self) -> Checkpoint<'_> {
+        let mut checkpoint = self.unused.clone();
+        for parameter in self.parameters.iter() {
+            checkpoint.push_parameter(parameter);
+        }
+        checkpoint
+    }
+
+    /// One forward and backward pass: returns what `loss` made of the outputs. `loss` turns the outputs into the
+    /// output residual in place and returns the loss.
+    pub fn forward_backward(
+        &self,
+        engine: &Engine,
+        inputs: &Inputs,
+        needs: &[Needs],
+        gradients: &mut Gradients,
+        probe: &mut dyn Probe,
+        loss: impl FnOnce(&mut Tensor) -> f64,
+    ) -> f64 {
+        let mut tape = Tape::default();
+        let mut outputs = self.forward(engine, inputs, needs, &mut tape);
+        let value = loss(&mut outputs);
+        self.backward(engine, inputs, needs, outputs, &mut tape, &mut Sinks { gradients, probe });
+        debug_assert!(tape.is_empty(), "forward saved {} tensors that backward did not read", tape.len());
+        value
+    }
+}
+
+fn joined(level: &str, part: &str) -> String {
+    if part.is_empty() { level.into() } else { format!("{level}.{part}") }
+}
