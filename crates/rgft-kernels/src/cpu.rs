@@ -4,12 +4,15 @@
 pub mod activation;
 pub mod attention;
 pub mod embedding;
+pub mod gru;
 pub mod loss;
+pub mod lstm;
 pub mod norm;
 pub mod optimizer;
 pub mod pooling;
 pub mod rows;
 pub mod scalar;
+pub mod time_major;
 
 use std::sync::LazyLock;
 

@@ -9,7 +9,7 @@ use crate::cpu::norm::{self, NormInput, NormWeights};
 use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
 use crate::cpu::scalar::Dropout;
-use crate::cpu::{embedding, loss, rows};
+use crate::cpu::{embedding, gru, loss, lstm, rows, time_major};
 use crate::{Mat, MatMut, Precision, gemm};
 
 /// The processor's kernels (see [`crate::cpu`]).
@@ -64,6 +64,24 @@ kernels! {
 
     embedding::look_up => fn look_up(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32], assign: bool);
     embedding::scatter_add => fn scatter_add(d: &[f32], cols: usize, slots: &[u32], sums: &mut [f32]);
+
+    lstm::lstm_cell => fn lstm_cell(gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [f32], hidden: usize);
+    lstm::lstm_cell_backward => fn lstm_cell_backward(
+        gates: &mut [f32], c_previous: &[f32], dy: &[f32], carried: &[f32], dc: &mut [f32], hidden: usize,
+    );
+    gru::gru_cell => fn gru_cell(
+        gates: &mut [f32], u: &[f32], h_previous: &[f32], candidate: &mut [f32], h: &mut [f32], hidden: usize,
+    );
+    gru::gru_cell_backward => fn gru_cell_backward(
+        gates: &mut [f32], h_previous: &[f32], candidate: &[f32], dy: &[f32], carried: &mut [f32], du: &mut [f32],
+        hidden: usize,
+    );
+    time_major::gather_rows => fn gather_rows(
+        x: &[f32], cols: usize, columns: Range<usize>, rows: &[u32], out: &mut [f32],
+    );
+    time_major::gather_rows_into_columns => fn gather_rows_into_columns(
+        sources: [&[f32]; 2], rows: &[u32], out: &mut [f32], cols: usize, columns: Range<usize>,
+    );
 
     pooling::pool => fn pool(kind: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f32]);
     pooling::pool_backward => fn pool_backward(kind: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]);

@@ -1,6 +1,8 @@
 //! Naive twins of the kernels in f64, written as the formula stands: the truth that tests compare with, and
 //! what finite differences are taken of. Never called outside tests and benchmarks' checks.
 
+pub mod recurrent;
+
 use crate::Mat;
 use crate::cpu::activation::Activation;
 use crate::cpu::pooling::Pool;
