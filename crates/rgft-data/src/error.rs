@@ -249,6 +249,98 @@ pub enum DataError {
         /// Line of the row.
         line: usize,
     },
+
+    // ---- images ----
+    /// A Parquet file that is cut short, damaged, or of another kind.
+    #[error("{}: no Parquet file that can be read: {message}", path.display())]
+    BadParquet {
+        /// The file.
+        path: PathBuf,
+        /// What its reader said.
+        message: String,
+    },
+    /// A column that a Parquet file does not have.
+    #[error("{}: no column `{column}`, there are {available}\nhint: name the column with --{option}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        column: String,
+        /// What is there, comma-separated.
+        available: String,
+        /// The option that names such a column.
+        option: &'static str,
+    },
+    /// A column of a Parquet file that holds values of another kind.
+    #[error("{}: column `{column}` is {found}, expected {expected}", path.display())]
+    ColumnKind {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What it holds.
+        found: &'static str,
+        /// What it can hold.
+        expected: &'static str,
+    },
+    /// Bytes that are no picture.
+    #[error("{place}: no image that can be read: {message}")]
+    BadImage {
+        /// The file, with the row in it where it holds several.
+        place: String,
+        /// What the decoder said.
+        message: String,
+    },
+    /// A row without a picture.
+    #[error("{place}: no image")]
+    NoImage {
+        /// The file and the row in it.
+        place: String,
+    },
+    /// A place with no pictures, or none in the expected layout.
+    #[error("{}: no images here, which holds {found}\nhint: expected train.parquet, or a folder of images for each class, as in train/cat/1.jpg or cat/1.jpg", path.display())]
+    NoImages {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// A picture without a class where one is needed.
+    #[error("{place}: no class")]
+    NoClass {
+        /// The file, with the row in it where it holds several.
+        place: String,
+    },
+    /// A class that the label map does not have.
+    #[error("{place}: unknown class `{class}`, the known ones are {known}")]
+    UnknownClass {
+        /// The file, with the row in it where it holds several.
+        place: String,
+        /// What was found.
+        class: String,
+        /// The first classes of the map, comma-separated.
+        known: String,
+    },
+    /// A number that is no class.
+    #[error("{place}: label {label}, expected 0 to {last}")]
+    LabelRange {
+        /// The file and the row in it.
+        place: String,
+        /// What was found.
+        label: i64,
+        /// The last class.
+        last: usize,
+    },
+    /// A setting of pictures that cannot be.
+    #[error("{key}: {found}, expected {expected}")]
+    ImageSetting {
+        /// Its name.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What it can be.
+        expected: &'static str,
+    },
 }
 
 /// The names as a list for a message: at most `limit` of them, each cut at 40 characters.
