@@ -4,12 +4,16 @@
 pub mod activation;
 pub mod attention;
 pub mod embedding;
+pub mod gated;
 pub mod gru;
 pub mod loss;
 pub mod lstm;
 pub mod norm;
 pub mod optimizer;
 pub mod pooling;
+pub mod residual;
+pub mod rms_norm;
+pub mod rope;
 pub mod rows;
 pub mod scalar;
 pub mod time_major;

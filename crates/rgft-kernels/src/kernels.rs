@@ -8,8 +8,9 @@ use crate::cpu::attention::{self, AttentionSaved, Heads};
 use crate::cpu::norm::{self, NormInput, NormWeights};
 use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
+use crate::cpu::rope::{self, Rotation};
 use crate::cpu::scalar::Dropout;
-use crate::cpu::{embedding, gru, loss, lstm, rows, time_major};
+use crate::cpu::{embedding, gated, gru, loss, lstm, residual, rms_norm, rows, time_major};
 use crate::{Mat, MatMut, Precision, gemm};
 
 /// The processor's kernels (see [`crate::cpu`]).
@@ -54,12 +55,31 @@ kernels! {
         weight: &[f32], normalised: &[f32], scales: &[f32], d: &mut [f32],
     );
 
+    rms_norm::rms_norm => fn rms_norm(
+        x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32], saved: Option<(&mut [f32], &mut [f32])>,
+    );
+    rms_norm::rms_norm_backward => fn rms_norm_backward(
+        weight: &[f32], normalised: &[f32], scales: &[f32], d: &mut [f32],
+    );
+    rope::rope => fn rope(rotation: Rotation, x: &mut [f32], cols: usize, width: usize, positions: &[u32], back: bool);
+    gated::swiglu => fn swiglu(g: &mut [f32], u: &mut [f32], y: &mut [f32]);
+    gated::swiglu_in_place => fn swiglu_in_place(g: &mut [f32], u: &[f32]);
+    gated::swiglu_backward => fn swiglu_backward(
+        dy: &[f32], g: &mut [f32], u: &mut [f32], cols: usize, ranges: &[Range<usize>],
+    );
+    residual::add_branch => fn add_branch(
+        x: &mut [f32], cols: usize, branch: &[f32], bias: &[f32], dropout: Option<Dropout>,
+    );
+
     attention::attention => fn attention(
         heads: Heads, q: &[f32], k: &[f32], v: &[f32], context: &mut [f32], probabilities: Option<&mut [f32]>,
     );
     attention::attention_backward => fn attention_backward(
         heads: Heads, active: &[usize], saved: AttentionSaved, dcontext: &[f32],
         dq: &mut [f32], dk: &mut [f32], dv: &mut [f32],
+    );
+    attention::attention_cached => fn attention_cached(
+        heads: Heads, q: &[f32], k: &[f32], v: &[f32], context: &mut [f32],
     );
 
     embedding::look_up => fn look_up(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32], assign: bool);

@@ -1,6 +1,7 @@
 //! Naive twins of the kernels in f64, written as the formula stands: the truth that tests compare with, and
 //! what finite differences are taken of. Never called outside tests and benchmarks' checks.
 
+pub mod decoder;
 pub mod recurrent;
 
 use crate::Mat;
@@ -58,7 +59,8 @@ pub fn activation(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// Softmax attention over packed sequences; `keep(i)` is dropout's factor on probability `i`.
+/// Softmax attention over packed sequences, every head with keys and values of its own, every token seeing all;
+/// `keep(i)` is dropout's factor on probability `i`.
 pub fn attention(
     q: &[f64],
     k: &[f64],
@@ -68,30 +70,8 @@ pub fn attention(
     width: usize,
     keep: impl Fn(usize) -> f64,
 ) -> Vec<f64> {
-    let hidden = heads * width;
-    let mut out = vec![0.0; q.len()];
-    let (mut token, mut probability) = (0, 0);
-    for &t in lengths {
-        for head in 0..heads {
-            for i in 0..t {
-                let at = |x: &[f64], j: usize, c: usize| x[(token + j) * hidden + head * width + c];
-                let score =
-                    |j| (0..width).map(|c| at(q, i, c) * at(k, j, c)).sum::<f64>() / (width as f64).sqrt();
-                let weights: Vec<f64> = (0..t).map(|j| f64::exp(score(j))).collect();
-                let total: f64 = weights.iter().sum();
-                for c in 0..width {
-                    let sum = (0..t).map(|j| {
-                        let p = weights[j] / total * keep(probability + (head * t + i) * t + j);
-                        p * at(v, j, c)
-                    });
-                    out[(token + i) * hidden + head * width + c] = sum.sum();
-                }
-            }
-        }
-        token += t;
-        probability += heads * t * t;
-    }
-    out
+    let heads = decoder::Heads { lengths, heads, kv_heads: heads, width, causal: false };
+    decoder::attention(heads, q, k, v, keep)
 }
 
 /// One row per packed sequence.
