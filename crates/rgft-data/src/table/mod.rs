@@ -137,7 +137,7 @@ impl Source<'_> {
 }
 
 /// Bytes to text: strips the BOM, refuses what is not text.
-fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, DataError> {
+pub(crate) fn decode<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, DataError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (line, byte) = line_and_byte(bytes, error.valid_up_to());
@@ -161,19 +161,19 @@ fn line_and_byte(bytes: &[u8], offset: usize) -> (usize, usize) {
 }
 
 /// Line numbers of growing offsets; `\n`, `\r\n` and `\r` each end a line.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     bytes: &'a [u8],
     offset: usize,
     line: usize,
 }
 
 impl<'a> Lines<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, offset: 0, line: 1 }
     }
 
     /// The line of `offset`, which must not be smaller than in the call before.
-    fn line_of(&mut self, offset: usize) -> usize {
+    pub(crate) fn line_of(&mut self, offset: usize) -> usize {
         for at in self.offset..offset.min(self.bytes.len()) {
             let ends = match self.bytes[at] {
                 b'\n' => true,
