@@ -3,9 +3,12 @@
 
 pub mod activation;
 pub mod attention;
+pub mod batch_norm;
+pub mod conv;
 pub mod embedding;
 pub mod gated;
 pub mod gru;
+pub mod image_pool;
 pub mod loss;
 pub mod lstm;
 pub mod norm;

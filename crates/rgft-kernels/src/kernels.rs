@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use crate::cpu::activation::{self, Activation};
 use crate::cpu::attention::{self, AttentionSaved, Heads};
+use crate::cpu::batch_norm::{self, NormSlopes, ScaleShift, Source};
+use crate::cpu::conv::{self, ConvShape};
+use crate::cpu::image_pool::{self, MapShape};
 use crate::cpu::norm::{self, NormInput, NormWeights};
 use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
@@ -123,4 +126,31 @@ kernels! {
 
     optimizer::adamw => fn adamw(block: Block, m: &mut [f32], v: &mut [f32], step: AdamW);
     optimizer::sgd => fn sgd(block: Block, m: &mut [f32], step: Sgd);
+
+    conv::conv_forward => fn conv_forward(
+        shape: ConvShape, x: &[f32], weight: &[f32], y: &mut [f32], precision: Precision,
+    );
+    conv::conv_backward_input => fn conv_backward_input(
+        shape: ConvShape, weight: &[f32], delta: &[f32], dx: &mut [f32], add: bool, precision: Precision,
+    );
+    conv::conv_backward_weight => fn conv_backward_weight(
+        shape: ConvShape, x: &[f32], delta: &[f32], rows: &[Range<usize>], dw: &mut [f32], add: bool,
+        precision: Precision,
+    );
+
+    batch_norm::column_statistics => fn column_statistics(z: &[f32], mean: &mut [f32], variance: &mut [f32]);
+    batch_norm::scale_shift_clip => fn scale_shift_clip(
+        map: ScaleShift, z: Source, y: &mut [f32], mask: Option<&mut [f32]>,
+    );
+    batch_norm::clip_backward_sums => fn clip_backward_sums(
+        d: &mut [f32], mask: Option<&[f32]>, z: Option<(&[f32], &[f32])>, sums: &mut [f32], products: &mut [f32],
+    );
+    batch_norm::batch_norm_backward => fn batch_norm_backward(
+        slopes: NormSlopes, g: &[f32], z: Option<(&[f32], &[f32])>, dz: &mut [f32],
+    );
+
+    image_pool::max_pool => fn max_pool(shape: MapShape, x: &[f32], y: &mut [f32], winners: &mut [f32]);
+    image_pool::max_pool_backward => fn max_pool_backward(
+        shape: MapShape, d: &[f32], winners: &[f32], dx: &mut [f32],
+    );
 }

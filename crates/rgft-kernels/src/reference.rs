@@ -2,6 +2,7 @@
 //! what finite differences are taken of. Never called outside tests and benchmarks' checks.
 
 pub mod decoder;
+pub mod images;
 pub mod recurrent;
 
 use crate::Mat;
