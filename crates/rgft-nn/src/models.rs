@@ -7,6 +7,7 @@ pub mod bert;
 pub(crate) mod build;
 pub(crate) mod chain;
 pub(crate) mod config_keys;
+pub mod rnn;
 
 use std::path::Path;
 
@@ -14,15 +15,52 @@ use rgft_core::{Component, Granularity, Slices};
 use serde_json::Value;
 
 use crate::NnError;
+use crate::engine::Engine;
 use crate::parameters::Parameters;
 pub use chain::{Level, Model};
 
 /// Builds the model that a `config.json` describes, with the weights of a folder.
 type Load = fn(&Path, Value, &HeadRequest) -> Result<Model, NnError>;
 
-/// Every `model_type` that [`load`] knows, and what builds it.
-pub const MODELS: &[(&str, Load)] =
-    &[("bert", bert::load), ("distilbert", bert::load), ("roberta", bert::load)];
+/// What a family of models is for, by what it reads and what comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Labels or numbers for texts.
+    Text,
+    /// The next token of texts.
+    Language,
+    /// Labels for pictures.
+    Images,
+    /// The coming steps of series.
+    Series,
+}
+
+/// Every `model_type` that [`load`] knows, what it is for, and what builds it.
+pub const MODELS: &[(&str, Purpose, Load)] = &[
+    ("bert", Purpose::Text, bert::load),
+    ("distilbert", Purpose::Text, bert::load),
+    ("roberta", Purpose::Text, bert::load),
+    ("gru-classifier", Purpose::Text, rnn::load),
+    ("gru-forecaster", Purpose::Series, rnn::load),
+    ("gru-lm", Purpose::Language, rnn::load),
+    ("lstm-classifier", Purpose::Text, rnn::load),
+    ("lstm-forecaster", Purpose::Series, rnn::load),
+    ("lstm-lm", Purpose::Language, rnn::load),
+];
+
+/// What models of this `model_type` are for; `None` where it is not known.
+pub fn purpose(model_type: &str) -> Option<Purpose> {
+    MODELS.iter().find(|(name, ..)| *name == model_type).map(|(_, purpose, _)| *purpose)
+}
+
+/// Goes on with one sequence, token by token.
+pub trait Decoder {
+    /// Appends `ids`, at least one, to the sequence; returns the logits `[vocabulary]` after the last of them.
+    ///
+    /// # Errors
+    /// [`NnError::OutOfRange`] for a token that does not exist, or where the sequence grows longer than the model reads.
+    fn feed(&mut self, engine: &Engine, ids: &[u32]) -> Result<Vec<f32>, NnError>;
+}
 
 /// What kind of parametric operation a site is, with its parameters' indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,14 +189,21 @@ pub struct HeadRequest {
 /// # Errors
 /// Every way in which a folder can be wrong: see [`NnError`].
 pub fn load(folder: &Path, head: &HeadRequest) -> Result<Model, NnError> {
-    let config = read_config(folder)?;
+    build(folder, read_config(folder)?, head)
+}
+
+/// As [`load`], with what stands in `config.json` given.
+///
+/// # Errors
+/// As [`load`].
+pub fn build(folder: &Path, config: Value, head: &HeadRequest) -> Result<Model, NnError> {
     let found = config.get("model_type").and_then(Value::as_str).unwrap_or("").to_string();
-    match MODELS.iter().find(|(name, _)| *name == found) {
-        Some((_, load)) => load(folder, config, head),
+    match MODELS.iter().find(|(name, ..)| *name == found) {
+        Some((.., load)) => load(folder, config, head),
         None => Err(NnError::UnknownModelType {
             path: folder.join("config.json"),
             found,
-            known: MODELS.iter().map(|(name, _)| (*name).to_string()).collect(),
+            known: MODELS.iter().map(|(name, ..)| (*name).to_string()).collect(),
         }),
     }
 }

@@ -1,11 +1,17 @@
 //! What things cost, to the FLOP: read off the products that the engine will run, so that prediction and ledger
 //! cannot disagree.
 
-use rgft_core::{Candidate, Component, Slices};
+use std::collections::HashMap;
+
+use rgft_core::{Candidate, Component, Extent, Slices};
 use rgft_nn::models::{self, Model};
 use rgft_nn::{Flops, Needs};
 
-/// Costs of one step on sequences of given lengths, in FLOPs.
+use crate::Workload;
+use crate::schedule_of_batches::BatchSchedule;
+use crate::trainer::extent_of;
+
+/// Costs of one step on batches of a given extent, in FLOPs.
 #[derive(Clone, Debug)]
 pub struct Costs {
     /// Forward and dX with the cut at each level, nothing being updated.
@@ -19,12 +25,12 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Costs for a packed batch with these `lengths`; an updated scalar costs `update_flops`.
-    pub fn new(model: &dyn Model, components: &[Component], lengths: &[usize], update_flops: u64) -> Self {
+    /// Costs for a batch of this `extent`; an updated scalar costs `update_flops`.
+    pub fn new(model: &Model, components: &[Component], extent: &Extent, update_flops: u64) -> Self {
         let parameters = model.parameters();
         let total = |update: &[Slices], cut: usize| {
             let needs = model.needs(update, cut, false);
-            model.products(lengths, &needs).iter().collect::<Flops>().total()
+            model.products(extent, &needs).iter().collect::<Flops>().total()
         };
         let nothing = vec![Slices::None; parameters.len()];
         let cut: Vec<u64> = (0..model.levels()).map(|level| total(&nothing, level)).collect();
@@ -35,7 +41,7 @@ impl Costs {
         let component_at_cut = (0..components.len()).map(|i| alone(i, components[i].depth)).collect();
         let component =
             (0..components.len()).map(|i| alone(i, components[i].depth.saturating_sub(1))).collect();
-        Self { cut, component, component_at_cut, full: full_step(model, lengths, update_flops) }
+        Self { cut, component, component_at_cut, full: full_step(model, extent, update_flops) }
     }
 
     /// The planner's candidates with these gains.
@@ -50,14 +56,28 @@ impl Costs {
     }
 }
 
-/// What one step of full fine-tuning computes on sequences of these lengths, update included.
-pub(crate) fn full_step(model: &dyn Model, lengths: &[usize], update_flops: u64) -> u64 {
-    let everything = vec![Slices::All; model.parameters().len()];
-    step(model, lengths, &model.needs(&everything, 0, false))
+/// What one step of full fine-tuning computes on a batch of this extent, update included.
+pub(crate) fn full_step(model: &Model, extent: &Extent, update_flops: u64) -> u64 {
+    let everything = model.parameters().everything();
+    step(model, extent, &model.needs(&everything, 0, false))
         + update_flops * model.parameters().scalars() as u64
 }
 
+/// What each step of full fine-tuning computes. Many steps are of one extent, which is priced once.
+pub(crate) fn full_steps(work: &Workload, batches: &BatchSchedule, update_flops: u64) -> Vec<u64> {
+    let mut known = HashMap::new();
+    let mut price = |extent: Extent| match known.get(&extent) {
+        Some(flops) => *flops,
+        None => {
+            let flops = full_step(&work.model, &extent, update_flops);
+            known.insert(extent, flops);
+            flops
+        }
+    };
+    (0..batches.len()).map(|step| price(extent_of(batches.step(step), work))).collect()
+}
+
 /// What one step computes under `needs`, without the update.
-pub(crate) fn step(model: &dyn Model, lengths: &[usize], needs: &[Needs]) -> u64 {
-    model.products(lengths, needs).iter().collect::<Flops>().total()
+pub(crate) fn step(model: &Model, extent: &Extent, needs: &[Needs]) -> u64 {
+    model.products(extent, needs).iter().collect::<Flops>().total()
 }

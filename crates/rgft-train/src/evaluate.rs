@@ -2,61 +2,115 @@
 
 use std::collections::BTreeMap;
 
-use rgft_data::{Targets, TextDataset, metrics, pack};
+use rgft_core::Extent;
+use rgft_data::{Dataset, Objective, Targets, metrics};
 use rgft_kernels::Kernels;
-use rgft_nn::models::{Model, TokenBatch};
+use rgft_nn::models::Model;
 use rgft_nn::{Engine, Needs, Tape};
-
-/// Tokens in one evaluation batch, about: enough for products to be efficient.
-const TOKENS_PER_BATCH: usize = 4096;
 
 /// What a model makes of a data set.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluation {
     /// Metrics by name, `loss` among them where targets are known.
     pub metrics: BTreeMap<String, f64>,
-    /// Logits or values, `[rows, outputs]`, in the order of the data set.
+    /// Logits or values, `[examples, outputs]`, in the order of the data set. Empty for language models, whose
+    /// outputs are as many as all tokens times the vocabulary.
     pub outputs: Vec<f32>,
+    /// Of classification: rows are true classes, columns predicted ones, `[classes, classes]`.
+    pub confusion: Vec<u64>,
 }
 
-/// The loss of `logits` `[rows, outputs]`, which become the output residual; 0 where targets are unknown.
-pub(crate) fn loss(kernels: &dyn Kernels, logits: &mut [f32], targets: &Targets, weight: f64) -> f64 {
+/// The loss of `outputs` `[rows, outputs]`, which become the output residual; 0 where targets are unknown.
+pub(crate) fn loss(kernels: &dyn Kernels, outputs: &mut [f32], targets: &Targets, weight: f64) -> f64 {
     match targets {
-        Targets::Classes(classes) => kernels.cross_entropy(logits, classes, weight),
-        Targets::MultiHot(labels, _) => kernels.binary_cross_entropy(logits, labels, weight),
-        Targets::Values(values) => kernels.squared_error(logits, values, weight),
+        Targets::Classes(classes) => kernels.cross_entropy(outputs, classes, weight),
+        Targets::MultiHot(labels, _) => kernels.binary_cross_entropy(outputs, labels, weight),
+        Targets::Values(values, _) => kernels.squared_error(outputs, values, weight),
         Targets::Unknown => 0.0,
     }
 }
 
-/// Evaluates `model` on all of `set`, in batches of similar length. The products are counted by the engine.
-pub fn evaluate(model: &dyn Model, engine: &Engine, set: &TextDataset) -> Evaluation {
+/// Rows of hidden state in one evaluation batch, about: enough for products to be efficient.
+fn rows_per_batch(set: &dyn Dataset) -> usize {
+    match set.extent(&[0]) {
+        Extent::Sequences(_) => 4096,
+        Extent::Maps { .. } => 1 << 16,
+    }
+}
+
+/// Evaluates `model` on all of `set`, in batches of similar size. The products are counted by the engine.
+pub fn evaluate(model: &Model, engine: &Engine, set: &dyn Dataset, objective: Objective) -> Evaluation {
+    if set.is_empty() {
+        return Evaluation::default();
+    }
     let needs = vec![Needs::default(); model.sites().len()];
     let mut order: Vec<usize> = (0..set.len()).collect();
-    order.sort_by_key(|&row| set.tokens(row));
+    order.sort_by_key(|&row| set.size(row));
     engine.set_dropout(None);
-    let mut outputs = vec![0.0; set.len() * set.outputs];
-    let (mut total_loss, mut start) = (0.0, 0);
+    let keeps_outputs = objective != Objective::NextToken;
+    let (columns, rows) = (set.outputs(), rows_per_batch(set));
+    let mut outputs = vec![0.0; if keeps_outputs { set.len() * columns } else { 0 }];
+    let (mut language, mut truth) = (metrics::LanguageSums::default(), Targets::Unknown);
+    let (mut total_loss, mut counted, mut start) = (0.0, 0, 0);
     while start < order.len() {
         let mut end = start + 1;
-        while end < order.len() && set.tokens(order[end]) * (end + 1 - start) <= TOKENS_PER_BATCH {
+        while end < order.len() && set.size(order[end]) * (end + 1 - start) <= rows {
             end += 1;
         }
-        let batch = pack(set, &order[start..end]);
-        let tokens = TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths };
-        let mut logits = model.forward(engine, tokens, &needs, &mut Tape::default());
-        for (row, logits) in batch.rows.iter().zip(logits.data().chunks_exact(set.outputs)) {
-            outputs[row * set.outputs..][..set.outputs].copy_from_slice(logits);
+        let batch = set.pack(&order[start..end], None);
+        let mut found = model.forward(engine, &batch.inputs, &needs, &mut Tape::default());
+        if keeps_outputs {
+            for (row, values) in batch.rows.iter().zip(found.data().chunks_exact(columns)) {
+                outputs[row * columns..][..columns].copy_from_slice(values);
+            }
+            place(&mut truth, set.len(), &batch.rows, &batch.targets);
+        } else if let Targets::Classes(classes) = &batch.targets {
+            language.add(found.data(), classes);
         }
-        let share = (end - start) as f64 / set.len() as f64;
-        total_loss += loss(&*engine.kernels, logits.data_mut(), &batch.targets, share);
+        let count = batch.targets.count();
+        total_loss += loss(&*engine.kernels, found.data_mut(), &batch.targets, count as f64);
+        counted += count;
         start = end;
     }
-    let all: Vec<usize> = (0..set.len()).collect();
-    let targets = pack(set, &all).targets;
-    let mut metrics = metrics::evaluate(&outputs, &targets);
-    if !matches!(targets, Targets::Unknown) {
-        metrics.insert("loss".into(), total_loss);
+    let mut confusion = Vec::new();
+    let mut metrics = match &truth {
+        _ if !keeps_outputs => language.finish(set.text_bytes()),
+        Targets::Classes(classes) => {
+            let predicted = metrics::argmax(&outputs, columns);
+            confusion = metrics::confusion_matrix(&predicted, classes, columns);
+            metrics::classification(&predicted, classes, columns)
+        }
+        truth => metrics::evaluate(&outputs, truth),
+    };
+    if counted > 0 {
+        metrics.insert("loss".into(), total_loss / counted as f64);
     }
-    Evaluation { metrics, outputs }
+    let baselines = set.baselines();
+    metrics.extend(metrics::forecast_ratios(&metrics, &baselines));
+    metrics.extend(baselines);
+    Evaluation { metrics, outputs, confusion }
+}
+
+/// Puts the targets of a batch of `rows` where they belong among those of all `n` examples.
+fn place(all: &mut Targets, n: usize, rows: &[usize], targets: &Targets) {
+    fn put<T: Copy + Default>(all: &mut Vec<T>, n: usize, rows: &[usize], values: &[T], width: usize) {
+        all.resize(n * width, T::default());
+        for (row, values) in rows.iter().zip(values.chunks_exact(width.max(1))) {
+            all[row * width..][..width].copy_from_slice(values);
+        }
+    }
+    if let Targets::Unknown = all {
+        *all = match targets {
+            Targets::Classes(_) => Targets::Classes(Vec::new()),
+            Targets::MultiHot(_, width) => Targets::MultiHot(Vec::new(), *width),
+            Targets::Values(_, width) => Targets::Values(Vec::new(), *width),
+            Targets::Unknown => return,
+        };
+    }
+    match (all, targets) {
+        (Targets::Classes(all), Targets::Classes(values)) => put(all, n, rows, values, 1),
+        (Targets::MultiHot(all, width), Targets::MultiHot(values, _))
+        | (Targets::Values(all, width), Targets::Values(values, _)) => put(all, n, rows, values, *width),
+        (all, _) => *all = Targets::Unknown,
+    }
 }

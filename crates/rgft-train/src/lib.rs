@@ -24,7 +24,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use optimizer::{Optimizer, StepSize};
 pub use out_folder::OutFolder;
 pub use outlook::{MapOutcome, Outlook, map, outlook};
-pub use predict::{Prediction, Predictor};
+pub use predict::{Measured, Prediction, Predictor};
 pub use process::peak_rss_bytes;
 pub use tracking::Tracker;
 pub use trainer::{RunOutcome, train};

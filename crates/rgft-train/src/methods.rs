@@ -5,7 +5,7 @@
 mod fixed;
 mod rgft;
 
-use rgft_core::{Component, ComponentKind, Granularity};
+use rgft_core::{Component, ComponentKind, Extent, Granularity};
 use rgft_nn::models::{self, Model};
 
 use crate::costs::{self, Costs};
@@ -117,15 +117,15 @@ pub trait Method {
     }
 }
 
-/// Refuses a budget that allows not even one step, on sequences of these lengths.
+/// Refuses a budget that allows not even one step, on a batch of this extent.
 pub(crate) fn check_budget(
     recipe: &Recipe,
     work: &Workload,
     full_equivalent: u64,
-    lengths: &[usize],
+    extent: &Extent,
 ) -> Result<(), TrainError> {
     let budget = recipe.budget * full_equivalent as f64;
-    let cheapest = cheapest_step(&*work.model, &work.components, lengths, update_flops(recipe)) as f64;
+    let cheapest = cheapest_step(&work.model, &work.components, extent, update_flops(recipe)) as f64;
     if recipe.budget >= 1.0 || budget >= cheapest {
         return Ok(());
     }
@@ -139,11 +139,11 @@ pub(crate) fn check_budget(
 }
 
 /// FLOPs of the cheapest step there is: forward, and the task head alone.
-fn cheapest_step(model: &dyn Model, components: &[Component], lengths: &[usize], update_flops: u64) -> u64 {
+fn cheapest_step(model: &Model, components: &[Component], extent: &Extent, update_flops: u64) -> u64 {
     let heads: Vec<usize> = task_heads(components);
     let update = models::update_of(model.parameters(), components, &heads);
     let scalars: usize = heads.iter().map(|&i| components[i].parameters).sum();
-    costs::step(model, lengths, &model.needs(&update, model.levels() - 1, false))
+    costs::step(model, extent, &model.needs(&update, model.levels() - 1, false))
         + update_flops * scalars as u64
 }
 

@@ -5,7 +5,6 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rgft_core::{Certificate, ComponentInfo, Event, RunSummary};
-use rgft_data::TOKENIZER_FILES;
 use rgft_nn::weights::write_whole;
 use serde::Serialize;
 use serde_json::json;
@@ -121,13 +120,8 @@ impl OutFolder {
     /// # Errors
     /// As the file system says.
     pub fn model(&self, workload: &Workload) -> Result<(), TrainError> {
-        for name in TOKENIZER_FILES {
-            let source = workload.tokenizer_folder.join(name);
-            if source.is_file() {
-                let bytes =
-                    std::fs::read(&source).map_err(|e| TrainError::Write { path: source, source: e })?;
-                self.write(name, &bytes)?;
-            }
+        for (name, bytes) in &workload.files {
+            self.write(name, bytes)?;
         }
         self.write_json("config.json", &workload.config())?;
         workload.model.checkpoint().write(&self.path.join("model.safetensors")).map_err(TrainError::Save)

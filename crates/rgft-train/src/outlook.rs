@@ -1,8 +1,7 @@
 //! Looking without training: what a run would cost (`plan`), and where the errors come from (`map`).
 
 use rgft_core::{ComponentInfo, ErrorMap, ErrorMapSettings, Slices};
-use rgft_data::pack;
-use rgft_nn::models::{self, TokenBatch};
+use rgft_nn::models;
 use rgft_nn::{Gradients, Tape};
 use serde::Serialize;
 
@@ -11,7 +10,7 @@ use crate::methods::{self, Standing};
 use crate::recipe::{OptimizerName, Recipe};
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
-use crate::trainer::{lengths_of, probe_batch, update_flops};
+use crate::trainer::{extent_of, probe_batch, update_flops};
 use crate::{TrainError, Workload};
 
 /// What a run would compute, save and store.
@@ -56,24 +55,22 @@ pub struct Outlook {
 /// # Errors
 /// If the method's settings do not fit the model.
 pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> {
-    let model = &*work.model;
+    let model = &work.model;
     let per_scalar = update_flops(recipe);
     let batches =
-        BatchSchedule::new(&work.train, recipe.epochs, recipe.batch_size, recipe.accumulation, recipe.seed);
-    let all = 0..batches.len();
-    let full_costs: Vec<u64> =
-        all.map(|i| costs::full_step(model, &lengths_of(batches.step(i), work), per_scalar)).collect();
+        BatchSchedule::new(&*work.train, recipe.epochs, recipe.batch_size, recipe.accumulation, recipe.seed);
+    let full_costs = costs::full_steps(work, &batches, per_scalar);
     let full_equivalent: u64 = full_costs.iter().sum();
     let mut method =
         methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
-    methods::check_budget(recipe, work, full_equivalent, &lengths_of(batches.step(0), work))?;
+    methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
     let steps = batches.len();
     // The step in the middle of the run, by cost.
     let mut by_cost: Vec<usize> = (0..steps).collect();
     by_cost.sort_by_key(|&i| full_costs[i]);
     let typical = by_cost[steps / 2];
-    let lengths = lengths_of(batches.step(typical), work);
-    let costs = Costs::new(model, &work.components, &lengths, per_scalar);
+    let extent = extent_of(batches.step(typical), work);
+    let costs = Costs::new(model, &work.components, &extent, per_scalar);
     let engine = Workload::engine(recipe);
 
     let first_look = (0..=steps).find(|&step| method.probe(step, full_equivalent).is_some());
@@ -82,7 +79,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         basis = "one probe of the untrained model; the run looks again and again";
         let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
         tracker.begin_batch();
-        let batch = pack(&work.train, &batches.step(typical)[0]);
+        let batch = work.train.pack(&batches.step(typical)[0], None);
         probe_batch(&engine, work, &batch, &mut tracker);
         method.observe(step, &tracker.take(), &tracking::squared_norms(model, &work.components))?;
     }
@@ -100,13 +97,13 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let updated_scalars: usize = plan.active.iter().map(|&i| work.components[i].parameters).sum();
 
     // One forward shows what is saved; nothing is learned from it.
-    let batch = pack(&work.train, &batches.step(typical)[0]);
-    let tokens = TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths };
+    let batch = work.train.pack(&batches.step(typical)[0], None);
     let mut tape = Tape::default();
-    model.forward(&engine, tokens, &needs, &mut tape);
-    let gradients = Gradients::new(&engine, model.parameters(), &update, &work.tables());
-    let table_rows =
-        |i: usize| if model.is_table(i) && update[i] == Slices::All { batch.tokens() } else { 0 };
+    model.forward(&engine, &batch.inputs, &needs, &mut tape);
+    let gradients = Gradients::new(&engine, model.parameters(), &update, &model.tables());
+    let table_rows = |i: usize| {
+        if model.is_table(i) && update[i] == Slices::All { batch.inputs.extent().rows() } else { 0 }
+    };
     let table_scalars: usize = (0..update.len())
         .map(|i| table_rows(i).min(model.parameters()[i].rows()) * model.parameters()[i].cols())
         .sum();
@@ -117,7 +114,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         full_equivalent_flops: full_equivalent,
         budget_flops: (recipe.budget * full_equivalent as f64) as u64,
         full_step_flops: costs.full,
-        step_flops: costs::step(model, &lengths, &needs) + per_scalar * updated_scalars as u64,
+        step_flops: costs::step(model, &extent, &needs) + per_scalar * updated_scalars as u64,
         cut: plan.cut,
         levels: model.levels(),
         active: plan.active.iter().map(|&i| work.components[i].name.clone()).collect(),
@@ -161,17 +158,17 @@ pub fn map(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<MapOutcome, TrainError> {
     let engine = Workload::engine(recipe);
-    let schedule = BatchSchedule::new(&work.train, 1.0, recipe.batch_size, 1, recipe.seed);
+    let schedule = BatchSchedule::new(&*work.train, 1.0, recipe.batch_size, 1, recipe.seed);
     let of = batches.min(schedule.len());
     let settings =
         ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: methods::ENERGY_MAX };
     let mut error_map = ErrorMap::new(&work.components, settings)?;
-    let mut tracker = Tracker::new(&*work.model, &work.components, recipe.signal, recipe.seed);
-    let norms = tracking::squared_norms(&*work.model, &work.components);
+    let mut tracker = Tracker::new(&work.model, &work.components, recipe.signal, recipe.seed);
+    let norms = tracking::squared_norms(&work.model, &work.components);
     let mut flops = 0;
     for i in 0..of {
         tracker.begin_batch();
-        let batch = pack(&work.train, &schedule.step(i)[0]);
+        let batch = work.train.pack(&schedule.step(i)[0], None);
         flops += probe_batch(&engine, work, &batch, &mut tracker).total();
         progress(i + 1, of);
     }

@@ -1,32 +1,26 @@
-//! Using a model folder: labels and scores for texts.
+//! Using a model folder: metrics on labelled data, and predictions for the rest.
 
 use std::path::Path;
 
-use rgft_data::{LabelMap, Table, TextDataset, TextTask, TextTokenizer};
-use rgft_kernels::Precision;
+use rgft_data::{LabelMap, Objective, Table};
 use rgft_nn::Engine;
 use rgft_nn::models::{self, HeadRequest, Model};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::recipe::RawRecipe;
-use crate::workload::check_fit;
+use crate::recipe::{RawRecipe, Recipe, Task};
+use crate::workload::{self, Examples, Subjects, check_fit, precision_of};
 use crate::{Evaluation, TrainError, evaluate};
-
-/// Longest text, in tokens, where no recipe in the folder says.
-const MAX_LENGTH: usize = 512;
 
 /// A model folder ready for use.
 pub struct Predictor {
-    model: Box<dyn Model>,
+    /// The settings that it is used with: those that it was trained with, and what was said otherwise.
+    pub recipe: Recipe,
+    model: Model,
+    config: Value,
     engine: Engine,
-    tokenizer: TextTokenizer,
-    /// The folder's task.
-    pub task: TextTask,
-    /// Names of its labels.
-    pub labels: LabelMap,
 }
 
-/// What the model says of one text.
+/// What the model says of one example.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prediction {
     /// The likeliest class and every class's probability.
@@ -40,90 +34,182 @@ pub enum Prediction {
     Labels(Vec<f64>),
     /// A number.
     Value(f64),
+    /// The coming steps, in scaled units.
+    Forecast(Vec<f64>),
 }
 
-/// Names of the labels; where `config.json` names none, those that `transformers` gives to `num_labels` (2) labels.
-fn label_names(config: &Value) -> Vec<(usize, String)> {
-    let named = config.get("id2label").and_then(Value::as_object).cloned().unwrap_or_default();
-    let pairs = named.iter().filter_map(|(id, name)| Some((id.parse().ok()?, name.as_str()?.to_string())));
-    let pairs: Vec<_> = pairs.collect();
-    if !pairs.is_empty() {
-        return pairs;
-    }
-    let n = config.get("num_labels").and_then(Value::as_u64).unwrap_or(2);
-    (0..n as usize).map(|i| (i, format!("LABEL_{i}"))).collect()
+/// Metrics of a model on a data set.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// How many examples there were.
+    pub examples: usize,
+    /// Metrics and outputs.
+    pub evaluation: Evaluation,
+    /// What was done to the data.
+    pub notes: Vec<String>,
 }
 
 impl Predictor {
-    /// Loads a folder that a run has written.
+    /// Loads the model folder that `settings` name, to be used as it was trained unless they say otherwise.
     ///
     /// # Errors
-    /// If it is no model folder.
-    pub fn load(folder: &Path, precision: Precision) -> Result<Self, TrainError> {
-        let config = models::read_config(folder)?;
-        let task = match config.get("problem_type").and_then(Value::as_str) {
-            Some("regression") => TextTask::Regression,
-            Some("multi_label_classification") => TextTask::MultiLabel,
-            _ => TextTask::Classification,
-        };
-        let labels = match task {
-            TextTask::Regression => LabelMap::default(),
-            _ => LabelMap::from_id2label(label_names(&config))?,
-        };
-        let outputs = Some(task.outputs(labels.len()));
-        let model = models::load(folder, &HeadRequest { outputs, ..HeadRequest::default() })?;
+    /// If it is no model folder, or has no trained head.
+    pub fn load(settings: RawRecipe) -> Result<Self, TrainError> {
+        settings.require("model")?;
+        let folder = settings.model.clone().unwrap_or_default();
+        let config = models::read_config(&folder)?;
+        let trained = folder.join("recipe.toml");
+        let mut raw = if trained.is_file() { RawRecipe::from_file(&trained)? } else { RawRecipe::default() };
+        raw.merge(settings);
+        // A trained folder has everything in it.
+        (raw.init, raw.tokenizer) = (None, None);
+        raw.task = raw.task.or_else(|| task_of(&config));
+        // Nothing is trained, so nothing need be named to train on.
+        raw.data = Some(raw.data.unwrap_or_else(|| ".".into()));
+        let recipe = raw.check()?;
+        let outputs = workload::outputs_of(&recipe, &config);
+        let model =
+            models::load(&folder, &HeadRequest { outputs, ..workload::head_request(&recipe, outputs) })?;
         if model.parameters().iter().any(|parameter| parameter.fresh) {
             return Err(TrainError::Mismatch {
-                problem: format!(
-                    "{}: no trained task head for {} outputs",
-                    folder.display(),
-                    task.outputs(labels.len())
-                ),
+                problem: format!("{}: no trained task head for the task {}", folder.display(), recipe.task),
                 hint: "fine-tune it first: rgft train --model … --data … --out …",
             });
         }
-        let recipe = folder.join("recipe.toml");
-        let trained_with = if recipe.is_file() { RawRecipe::from_file(&recipe)?.max_length } else { None };
-        let max_length = trained_with.unwrap_or(MAX_LENGTH).min(model.positions());
-        let tokenizer = TextTokenizer::from_folder(folder, max_length)?;
-        Ok(Self { model, engine: Engine::new(precision), tokenizer, task, labels })
+        let engine = Engine::new(precision_of(&recipe));
+        Ok(Self { recipe, model, config, engine })
     }
 
-    /// Metrics and logits on a labelled table.
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// What it runs on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Names of its labels.
+    pub fn labels(&self) -> LabelMap {
+        workload::labels_in(&self.config).unwrap_or_else(|| workload::placeholder_labels(&self.config))
+    }
+
+    /// Metrics and outputs on the labelled data of the recipe.
     ///
     /// # Errors
-    /// If a label is unknown to the model.
-    pub fn evaluate(&self, table: &Table) -> Result<Evaluation, TrainError> {
-        let set = TextDataset::labelled(table, self.task, &self.labels, &self.tokenizer)?;
-        check_fit(&*self.model, &set)?;
-        Ok(evaluate(&*self.model, &self.engine, &set))
+    /// If the data is wrong, or a label is unknown to the model.
+    pub fn evaluate(&self) -> Result<Measured, TrainError> {
+        let Examples { objective, set, notes } = workload::examples(&self.recipe, &self.config, &self.model)?;
+        self.measure(&*set, objective, notes)
     }
 
-    /// One prediction per row.
+    fn measure(
+        &self,
+        set: &dyn rgft_data::Dataset,
+        objective: Objective,
+        notes: Vec<String>,
+    ) -> Result<Measured, TrainError> {
+        check_fit(&self.model, set)?;
+        let evaluation = evaluate(&self.model, &self.engine, set, objective);
+        Ok(Measured { examples: set.len(), evaluation, notes })
+    }
+
+    /// One JSON object per example of `data`: what it is, and what the model says of it.
     ///
     /// # Errors
-    /// If a text does not fit the model.
-    pub fn predict(&self, table: &Table) -> Result<Vec<Prediction>, TrainError> {
-        let set = TextDataset::unlabelled(table, self.task, &self.labels, &self.tokenizer)?;
-        check_fit(&*self.model, &set)?;
-        let outputs = evaluate(&*self.model, &self.engine, &set).outputs;
-        Ok(outputs.chunks_exact(set.outputs.max(1)).map(|logits| self.prediction(logits)).collect())
+    /// If the data is wrong, or does not fit the model.
+    pub fn predict(&self, data: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
+        self.lines(workload::subjects(&self.recipe, &self.config, &self.model, data)?)
     }
 
-    fn prediction(&self, logits: &[f32]) -> Prediction {
-        match self.task {
-            TextTask::Regression => Prediction::Value(f64::from(logits[0])),
-            TextTask::MultiLabel => {
-                Prediction::Labels(logits.iter().map(|&z| 1.0 / (1.0 + (-f64::from(z)).exp())).collect())
-            }
-            TextTask::Classification => {
-                let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let weights: Vec<f64> = logits.iter().map(|&z| f64::from(z - largest).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                let probabilities: Vec<f64> = weights.iter().map(|w| w / total).collect();
-                let class = logits.iter().position(|&z| z == largest).unwrap_or(0);
-                Prediction::Class { class, probabilities }
-            }
+    /// As [`Predictor::predict`], for a table of texts in memory.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn predict_table(&self, table: &Table) -> Result<Vec<Map<String, Value>>, TrainError> {
+        self.lines(workload::subjects_of_table(&self.recipe, &self.config, &self.model, table)?)
+    }
+
+    fn lines(&self, subjects: Subjects) -> Result<Vec<Map<String, Value>>, TrainError> {
+        let Subjects { objective, set, described, scaled } = subjects;
+        if set.is_empty() {
+            return Ok(Vec::new());
+        }
+        check_fit(&self.model, &*set)?;
+        let outputs = evaluate(&self.model, &self.engine, &*set, objective).outputs;
+        let labels = self.labels();
+        let rows = outputs.chunks_exact(set.outputs().max(1));
+        let line = |((mut line, output), example): ((Map<String, Value>, &[f32]), usize)| {
+            let prediction = match prediction(objective, output) {
+                Prediction::Forecast(values) => {
+                    let real =
+                        |value: &f64| scaled.as_ref().map_or(*value, |unscale| unscale(example, *value));
+                    Prediction::Forecast(values.iter().map(real).collect())
+                }
+                other => other,
+            };
+            describe(&mut line, &labels, prediction);
+            line
+        };
+        Ok(described.into_iter().zip(rows).zip(0..).map(line).collect())
+    }
+}
+
+/// What a folder without a recipe was made for, by its architecture and its problem.
+fn task_of(config: &Value) -> Option<Task> {
+    let word = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
+    Some(match (models::purpose(word("model_type"))?, word("problem_type")) {
+        (models::Purpose::Text, "regression") => Task::TextRegression,
+        (models::Purpose::Text, "multi_label_classification") => Task::TextMultiLabel,
+        (models::Purpose::Text, _) => Task::TextClassification,
+        (models::Purpose::Images, _) => Task::ImageClassification,
+        (models::Purpose::Language, _) => Task::CausalLm,
+        (models::Purpose::Series, _) => Task::Forecasting,
+    })
+}
+
+fn prediction(objective: Objective, output: &[f32]) -> Prediction {
+    match objective {
+        Objective::Regression => Prediction::Value(f64::from(output[0])),
+        Objective::Forecast => Prediction::Forecast(output.iter().map(|&y| f64::from(y)).collect()),
+        Objective::MultiLabel => {
+            Prediction::Labels(output.iter().map(|&z| 1.0 / (1.0 + (-f64::from(z)).exp())).collect())
+        }
+        Objective::Classification | Objective::NextToken => {
+            let largest = output.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let weights: Vec<f64> = output.iter().map(|&z| f64::from(z - largest).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let probabilities: Vec<f64> = weights.iter().map(|w| w / total).collect();
+            let class = output.iter().position(|&z| z == largest).unwrap_or(0);
+            Prediction::Class { class, probabilities }
+        }
+    }
+}
+
+/// Adds what the model says to the line of an example.
+fn describe(line: &mut Map<String, Value>, labels: &LabelMap, prediction: Prediction) {
+    let names = labels.names();
+    let scores = |values: &[f64]| -> Value {
+        Value::Object(names.iter().zip(values).map(|(name, value)| (name.clone(), json!(value))).collect())
+    };
+    match prediction {
+        Prediction::Class { class, probabilities } => {
+            line.insert("label".into(), json!(names.get(class)));
+            line.insert("score".into(), json!(probabilities[class]));
+            line.insert("scores".into(), scores(&probabilities));
+        }
+        Prediction::Labels(values) => {
+            let on: Vec<&String> =
+                names.iter().zip(&values).filter(|(_, p)| **p > 0.5).map(|(name, _)| name).collect();
+            line.insert("label".into(), json!(on));
+            line.insert("scores".into(), scores(&values));
+        }
+        Prediction::Value(value) => {
+            line.insert("score".into(), json!(value));
+        }
+        Prediction::Forecast(values) => {
+            line.insert("forecast".into(), json!(values));
         }
     }
 }

@@ -18,12 +18,15 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rgft_core::{Alpha, Granularity, LrRule, ScheduleKind, Signal};
 
 pub use alpha::RawAlpha;
-pub use choices::{Init, MethodName, OptimizerName, Pooling, Precision, Task, UnknownWord};
+pub use choices::{
+    Augment, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision, Resize, Scaling,
+    Task, UnknownCharacters, UnknownWord,
+};
 pub use error::{Place, RecipeError};
 pub use keys::{Key, KeyType, RawRecipe, Texts};
 
@@ -36,6 +39,8 @@ pub use keys::{Key, KeyType, RawRecipe, Texts};
 #[allow(missing_docs)] // One field per key, documented there.
 pub struct Recipe {
     pub model: PathBuf,
+    /// As set; [`Recipe::tokenizer_folder`] gives the folder to use.
+    pub tokenizer: Option<PathBuf>,
     pub data: PathBuf,
     pub test: Option<PathBuf>,
     pub validation: Option<PathBuf>,
@@ -47,6 +52,33 @@ pub struct Recipe {
     pub label_column: String,
     pub label_separator: Option<String>,
     pub max_length: usize,
+    pub limit_train: Option<usize>,
+    pub limit_test: Option<usize>,
+    pub test_part: f64,
+
+    pub image_column: String,
+    pub image_size: Option<usize>,
+    pub resize: Resize,
+    pub augment: Augment,
+    pub corrupt: Option<String>,
+
+    /// Columns of the prompt and of the completion.
+    pub completion: Option<(String, String)>,
+    pub extensions: Vec<String>,
+    pub unknown_characters: UnknownCharacters,
+    pub code_language: CodeLanguage,
+    pub snippets: usize,
+
+    pub date_column: Option<String>,
+    /// Empty: every column of numbers.
+    pub target_columns: Vec<String>,
+    pub context: Option<usize>,
+    pub horizon: Option<usize>,
+    pub window_stride: usize,
+    pub evaluation_stride: Option<usize>,
+    pub scaling: Scaling,
+    pub missing: Missing,
+    pub season: Option<usize>,
 
     pub method: MethodName,
     pub budget: f64,
@@ -110,6 +142,11 @@ impl Recipe {
         self.head_learning_rate.unwrap_or(self.learning_rate.max(least))
     }
 
+    /// Where the tokenizer or vocabulary is.
+    pub fn tokenizer_folder(&self) -> &Path {
+        self.tokenizer.as_deref().unwrap_or(&self.model)
+    }
+
     /// The settings as written, every default filled in: `recipe.to_raw().check()` gives `recipe` back.
     pub fn to_raw(&self) -> RawRecipe {
         let (lr_rule_gamma, lr_rule_min, lr_rule_max) = match self.lr_rule {
@@ -118,18 +155,39 @@ impl Recipe {
         };
         RawRecipe {
             model: Some(self.model.clone()),
+            tokenizer: self.tokenizer.clone(),
             data: Some(self.data.clone()),
             test: self.test.clone(),
             validation: self.validation.clone(),
             task: Some(self.task),
             out: self.out.clone(),
-            text_column: Some(match self.text_columns.as_slice() {
-                [one] => Texts::One(one.clone()),
-                many => Texts::Many(many.to_vec()),
-            }),
+            text_column: texts(&self.text_columns),
             label_column: Some(self.label_column.clone()),
             label_separator: self.label_separator.clone(),
             max_length: Some(self.max_length),
+            limit_train: self.limit_train,
+            limit_test: self.limit_test,
+            test_part: Some(self.test_part),
+            image_column: Some(self.image_column.clone()),
+            image_size: self.image_size,
+            resize: Some(self.resize),
+            augment: Some(self.augment),
+            corrupt: self.corrupt.clone(),
+            prompt_column: self.completion.as_ref().map(|(prompt, _)| prompt.clone()),
+            completion_column: self.completion.as_ref().map(|(_, completion)| completion.clone()),
+            extensions: texts(&self.extensions),
+            unknown_characters: Some(self.unknown_characters),
+            code_language: Some(self.code_language),
+            snippets: Some(self.snippets),
+            date_column: self.date_column.clone(),
+            target_columns: texts(&self.target_columns),
+            context: self.context,
+            horizon: self.horizon,
+            window_stride: Some(self.window_stride),
+            evaluation_stride: self.evaluation_stride,
+            scaling: Some(self.scaling),
+            missing: Some(self.missing),
+            season: self.season,
             method: Some(self.method),
             budget: Some(self.budget),
             last_k: Some(self.last_k),
@@ -186,5 +244,14 @@ impl Recipe {
             text.push_str(&format!("{key} = {value}\n"));
         }
         text
+    }
+}
+
+/// One text or several; `None` for none.
+fn texts(all: &[String]) -> Option<Texts> {
+    match all {
+        [] => None,
+        [one] => Some(Texts::One(one.clone())),
+        many => Some(Texts::Many(many.to_vec())),
     }
 }

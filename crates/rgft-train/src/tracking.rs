@@ -38,7 +38,7 @@ pub struct Tracker {
 
 impl Tracker {
     /// Tracks `components` of `model`; `seed` decides the sketches' signs.
-    pub fn new(model: &dyn Model, components: &[Component], signal: Signal, seed: u64) -> Self {
+    pub fn new(model: &Model, components: &[Component], signal: Signal, seed: u64) -> Self {
         let mut slices = vec![Vec::new(); model.parameters().len()];
         for (component, slice) in
             components.iter().enumerate().flat_map(|(i, c)| c.slices.iter().map(move |s| (i, s)))
@@ -95,14 +95,16 @@ impl Tracker {
         engine: &Engine,
         site: usize,
         weight: usize,
-        bias: usize,
+        bias: Option<usize>,
         a: &Tensor,
         delta: &Tensor,
     ) {
         let mut sums = vec![0.0; delta.cols()];
         let whole = 0..delta.cols();
         engine.kernels.add_column_sums(delta.data(), None, delta.cols(), &[whole], &mut sums);
-        self.vector(bias, &sums);
+        if let Some(bias) = bias {
+            self.vector(bias, &sums);
+        }
         match self.signal {
             Signal::Gram => self.gram(engine, weight, a, delta),
             Signal::Exact => self.exact(engine, site, weight, a, delta),
@@ -178,7 +180,8 @@ impl Probe for Tracker {
             (SiteKind::Norm { weight, bias }, Activation::Dense(normalised)) => {
                 let (cols, whole) = (delta.cols(), 0..delta.cols());
                 let whole = std::slice::from_ref(&whole);
-                for (parameter, factor) in [(weight, Some(normalised.data())), (bias, None)] {
+                let parameters = [(Some(weight), Some(normalised.data())), (bias, None)];
+                for (parameter, factor) in parameters.into_iter().filter_map(|(p, f)| Some((p?, f))) {
                     let mut sums = vec![0.0; cols];
                     engine.kernels.add_column_sums(delta.data(), factor, cols, whole, &mut sums);
                     self.vector(parameter, &sums);
@@ -198,7 +201,7 @@ fn squared(x: &[f32]) -> f64 {
 }
 
 /// `‖θ_i‖²` of each component, for relative energies.
-pub(crate) fn squared_norms(model: &dyn Model, components: &[Component]) -> Vec<f64> {
+pub(crate) fn squared_norms(model: &Model, components: &[Component]) -> Vec<f64> {
     let norm = |slice: &rgft_core::Slice| {
         let parameter = &model.parameters()[slice.parameter];
         let cols = parameter.cols();

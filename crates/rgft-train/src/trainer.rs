@@ -2,17 +2,18 @@
 
 mod probe;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rgft_core::events::{Convergence, Flops as FlopsSummary, Memory, Metrics, Seconds};
 use rgft_core::ledger::{ADAMW_FLOPS, SGD_FLOPS};
 use rgft_core::{
-    Account, Certificate, Component, ComponentInfo, ComponentKind, Event, Guard, GuardSettings, Ledger,
-    Level, LrRule, RunSummary, Schedule, Slices, UpdateRule,
+    Account, Certificate, Component, ComponentInfo, ComponentKind, Event, Extent, Guard, GuardSettings,
+    Ledger, Level, LrRule, RunSummary, Schedule, Slices, UpdateRule,
 };
-use rgft_data::{PackedBatch, pack};
+use rgft_data::{Dataset, PackedBatch};
 use rgft_kernels::cpu::scalar::hash;
-use rgft_nn::models::{self, TokenBatch};
+use rgft_nn::models;
 use rgft_nn::{Blind, Engine, Gradients, Needs};
 
 use crate::costs::{self, Costs};
@@ -121,19 +122,14 @@ impl<'a> Trainer<'a> {
         sink: &'a mut dyn FnMut(&Event),
     ) -> Result<Self, TrainError> {
         let batches = BatchSchedule::new(
-            &work.train,
+            &*work.train,
             recipe.epochs,
             recipe.batch_size,
             recipe.accumulation,
             recipe.seed,
         );
-        let model = &*work.model;
-        let per_scalar = update_flops(recipe);
-        let full_step = |step: &[Vec<usize>]| {
-            let lengths = lengths_of(step, work);
-            costs::full_step(model, &lengths, per_scalar)
-        };
-        let full_costs: Vec<u64> = (0..batches.len()).map(|i| full_step(batches.step(i))).collect();
+        let model = &work.model;
+        let full_costs = costs::full_steps(work, &batches, update_flops(recipe));
         let full_equivalent = full_costs.iter().sum();
         let method =
             methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
@@ -151,7 +147,7 @@ impl<'a> Trainer<'a> {
             warmup_steps: recipe.warmup * batches.len() as f64,
             total_steps: batches.len(),
         };
-        methods::check_budget(recipe, work, full_equivalent, &lengths_of(batches.step(0), work))?;
+        methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
@@ -253,7 +249,7 @@ impl<'a> Trainer<'a> {
             components: self.work.components.iter().map(ComponentInfo::from).collect(),
             train_examples: self.work.train.len(),
             validation_examples: self.work.validation.len(),
-            test_examples: self.work.test.as_ref().map_or(0, rgft_data::TextDataset::len),
+            test_examples: self.work.test.as_ref().map_or(0, |test| test.len()),
             labels: self.work.labels.names().to_vec(),
         };
         self.emit(&event)?;
@@ -278,8 +274,8 @@ impl<'a> Trainer<'a> {
     fn replan(&mut self, step: usize) -> Result<(), TrainError> {
         let work = &*self.work;
         let costs = || {
-            let lengths = lengths_of(self.batches.step(step), work);
-            Costs::new(&*work.model, &work.components, &lengths, update_flops(self.recipe))
+            let extent = extent_of(self.batches.step(step), work);
+            Costs::new(&work.model, &work.components, &extent, update_flops(self.recipe))
         };
         let standing = Standing {
             step,
@@ -299,16 +295,11 @@ impl<'a> Trainer<'a> {
             // Dropped before the new ones are made: their buffers go back to the arena.
             self.active.gradients = Gradients::default();
             self.active.gradients =
-                Gradients::new(&self.engine, work.model.parameters(), &update, &work.tables());
+                Gradients::new(&self.engine, work.model.parameters(), &update, &work.model.tables());
             self.active.scalars = plan.active.iter().map(|&i| work.components[i].parameters as u64).sum();
-            for (i, slices) in update.iter().enumerate() {
-                let first = !slices.is_none() && !std::mem::replace(&mut self.touched[i], true);
-                // Untouched until now, so the best weights are those that it has now.
-                if let (true, Some(best)) = (first, &mut self.best) {
-                    best.weights.push((i, work.model.parameters().data(i).to_vec()));
-                }
-            }
+            let changing = (0..update.len()).filter(|&i| !update[i].is_none()).collect();
             self.active.update = update;
+            self.touch(changing);
         }
         self.active.plan = plan.clone();
         let step_flops = self.step_flops(step);
@@ -323,11 +314,22 @@ impl<'a> Trainer<'a> {
         })
     }
 
+    /// Notes that these parameters are about to change.
+    fn touch(&mut self, parameters: Vec<usize>) {
+        for i in parameters {
+            let first = !std::mem::replace(&mut self.touched[i], true);
+            // Untouched until now, so the best weights are those that it has now.
+            if let (true, Some(best)) = (first, &mut self.best) {
+                best.weights.push((i, self.work.model.parameters().data(i).to_vec()));
+            }
+        }
+    }
+
     /// What the step will compute under the plan in force, update included.
     fn step_flops(&self, step: usize) -> u64 {
-        let lengths = lengths_of(self.batches.step(step), self.work);
+        let extent = extent_of(self.batches.step(step), self.work);
         let update = self.active.scalars * update_flops(self.recipe);
-        costs::step(&*self.work.model, &lengths, &self.active.needs) + update
+        costs::step(&self.work.model, &extent, &self.active.needs) + update
     }
 
     /// A budget is a limit: the step that would break it is not made.
@@ -337,20 +339,21 @@ impl<'a> Trainer<'a> {
     }
 
     fn step(&mut self, step: usize) -> Result<Event, TrainError> {
-        let micro: Vec<PackedBatch> =
-            self.batches.step(step).iter().map(|rows| pack(&self.work.train, rows)).collect();
-        let examples: usize = micro.iter().map(|batch| batch.rows.len()).sum();
+        let augmentation = Some(self.batches.augmentation(step));
+        let rows = self.batches.step(step).iter();
+        let micro: Vec<PackedBatch> = rows.map(|rows| self.work.train.pack(rows, augmentation)).collect();
+        let examples = micro.iter().map(|batch| batch.rows.len()).sum();
+        let targets: usize = micro.iter().map(|batch| batch.targets.count()).sum();
         self.active.gradients.clear();
         let mut loss = 0.0;
         for (i, batch) in micro.iter().enumerate() {
             let seed = hash(hash(self.recipe.seed as u32 ^ 0x5bd1_e995, step as u32), i as u32);
             self.engine.set_dropout(Some(seed));
-            let share = batch.rows.len() as f64 / examples as f64;
+            let share = batch.targets.count() as f64 / targets.max(1) as f64;
             let kernels = &self.engine.kernels;
-            loss += models::forward_backward(
-                &*self.work.model,
+            loss += self.work.model.forward_backward(
                 &self.engine,
-                token_batch(batch),
+                &batch.inputs,
                 &self.active.needs,
                 &mut self.active.gradients,
                 &mut Blind,
@@ -378,6 +381,10 @@ impl<'a> Trainer<'a> {
         let kernels = &*self.engine.kernels;
         let parameters = self.work.model.parameters_mut();
         self.optimizer.step(kernels, parameters, &self.active.gradients, &sizes, scale as f32);
+        // Running statistics move with the step that observed them, and are kept with the weights.
+        self.touch(self.active.gradients.statistics().collect());
+        let parameters = self.work.model.parameters_mut();
+        self.active.gradients.move_statistics(parameters);
         if let Some((map_step, energies)) = self.method.map() {
             self.guard.observe_weights(step, map_step, &self.active.plan.weights, &energies);
         }
@@ -388,7 +395,7 @@ impl<'a> Trainer<'a> {
             learning_rate: self.recipe.learning_rate * factor,
             gradient_norm,
             examples,
-            tokens: micro.iter().map(PackedBatch::tokens).sum(),
+            tokens: micro.iter().map(|batch| batch.inputs.extent().rows()).sum(),
             flops: self.ledger.total(),
             seconds: 0.0,
         })
@@ -420,18 +427,22 @@ impl<'a> Trainer<'a> {
         sizes
     }
 
+    fn evaluate(&self, set: &dyn Dataset) -> BTreeMap<String, f64> {
+        evaluate(&self.work.model, &self.engine, set, self.work.objective).metrics
+    }
+
     /// Validates; keeps the weights if they are the best so far. Returns whether patience has run out.
     fn validate(&mut self, steps: usize) -> Result<bool, TrainError> {
         let begun = Instant::now();
-        let metrics = evaluate(&*self.work.model, &self.engine, &self.work.validation).metrics;
+        let metrics = self.evaluate(&*self.work.validation);
         self.ledger.add_evaluation(self.engine.take_flops().total());
         // Weights that are no longer numbers must not replace a saved model.
         if let Some(&loss) = metrics.get("loss").filter(|loss| !loss.is_finite()) {
             return Err(TrainError::Diverged { step: steps, loss });
         }
         self.validated_at = Some(steps);
-        let value = metrics.get(self.work.task.primary_metric()).copied().unwrap_or(f64::NAN);
-        let larger_is_better = self.work.task.larger_is_better();
+        let value = metrics.get(self.work.objective.primary_metric()).copied().unwrap_or(f64::NAN);
+        let larger_is_better = self.work.objective.larger_is_better();
         let best = self
             .best
             .as_ref()
@@ -471,14 +482,14 @@ impl<'a> Trainer<'a> {
             best.weights.into_iter().for_each(|(i, data)| parameters[i].data = data);
         }
         let mut metrics = Metrics::default();
-        metrics.validation = evaluate(&*self.work.model, &self.engine, &self.work.validation).metrics;
+        metrics.validation = self.evaluate(&*self.work.validation);
         if let Some(test) = &self.work.test {
-            metrics.test = evaluate(&*self.work.model, &self.engine, test).metrics;
+            metrics.test = self.evaluate(&**test);
         }
         self.ledger.add_evaluation(self.engine.take_flops().total());
         self.clock.eval += begun.elapsed();
         let recipe = self.recipe;
-        let (metric, larger) = (self.work.task.primary_metric(), self.work.task.larger_is_better());
+        let (metric, larger) = (self.work.objective.primary_metric(), self.work.objective.larger_is_better());
         let summary = RunSummary {
             method: recipe.method.to_string(),
             model: name_of(&recipe.model),
@@ -521,13 +532,10 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn token_batch(batch: &PackedBatch) -> TokenBatch<'_> {
-    TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths }
-}
-
-/// Lengths of all sequences of a step.
-pub(crate) fn lengths_of(micro: &[Vec<usize>], work: &Workload) -> Vec<usize> {
-    micro.iter().flatten().map(|&row| work.train.tokens(row)).collect()
+/// The extent of all batches of a step together.
+pub(crate) fn extent_of(micro: &[Vec<usize>], work: &Workload) -> Extent {
+    let extents = micro.iter().map(|rows| work.train.extent(rows));
+    extents.reduce(|all, more| all.joined(&more)).unwrap_or(Extent::Sequences(Vec::new()))
 }
 
 fn name_of(path: &std::path::Path) -> String {

@@ -1,45 +1,85 @@
 //! Model and data of a run, loaded and checked against each other before anything is written or computed.
+//!
+//! A domain (a file in `workload/`) reads the data that a recipe names and says what the model must output; loading
+//! the model, checking that the two fit, and everything after that is the same for all of them.
 
-use std::path::{Path, PathBuf};
+mod language;
+mod series;
+mod text;
 
-use rgft_core::Component;
-use rgft_data::{
-    LabelMap, Labels, Table, TableSpec, TextDataset, TextTask, TextTokenizer, encode, locate, read_table,
-    split_stratified,
-};
+use std::path::Path;
+
+use rgft_core::{Component, Extent};
+use rgft_data::{Dataset, LabelMap, Objective, TOKENIZER_FILES, Table};
 use rgft_kernels::Precision;
-use rgft_nn::models::{self, Grain, HeadRequest, Model, TokenBatch};
+use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::{Engine, NnError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::TrainError;
 use crate::methods;
-use crate::recipe::{self, Init, Pooling, Recipe};
+use crate::recipe::{self, Init, Pooling, Recipe, Task};
 
-/// Part of the training rows held out for validation where there is no validation file.
+/// Part of the training examples held out for validation where there is no validation file.
 const VALIDATION_PART: f64 = 0.1;
 
 /// Everything that a run works on.
 pub struct Workload {
     /// The model, with a head for the task.
-    pub model: Box<dyn Model>,
+    pub model: Model,
     /// Its components, at the recipe's granularity.
     pub components: Vec<Component>,
-    /// The task.
-    pub task: TextTask,
-    /// Names of the classes, empty for regression.
+    /// What is learnt.
+    pub objective: Objective,
+    /// Names of the classes, empty where there are none.
     pub labels: LabelMap,
     /// Examples to learn from.
-    pub train: TextDataset,
+    pub train: Box<dyn Dataset>,
     /// Examples to choose by.
-    pub validation: TextDataset,
+    pub validation: Box<dyn Dataset>,
     /// Examples to report on.
-    pub test: Option<TextDataset>,
-    /// Where the tokenizer's files are.
-    pub tokenizer_folder: PathBuf,
+    pub test: Option<Box<dyn Dataset>>,
+    /// Files that the model is used with, by name: tokenizer, scaling.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What the data adds to `config.json`.
+    pub settings: Map<String, Value>,
     /// What the user should know about the input.
     pub notes: Vec<String>,
 }
+
+/// The data of a run as a domain reads it.
+pub(crate) struct Material {
+    pub(crate) objective: Objective,
+    pub(crate) labels: LabelMap,
+    /// Outputs that the model must have; `None`: those that its folder has.
+    pub(crate) outputs: Option<usize>,
+    pub(crate) train: Box<dyn Dataset>,
+    pub(crate) validation: Box<dyn Dataset>,
+    pub(crate) test: Option<Box<dyn Dataset>>,
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) settings: Map<String, Value>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Labelled data for a model that is trained already.
+pub(crate) struct Examples {
+    pub(crate) objective: Objective,
+    pub(crate) set: Box<dyn Dataset>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Data to predict for.
+pub(crate) struct Subjects {
+    pub(crate) objective: Objective,
+    pub(crate) set: Box<dyn Dataset>,
+    /// What each example is, as keys of its line.
+    pub(crate) described: Vec<Map<String, Value>>,
+    /// From an output of an example to its own unit.
+    pub(crate) scaled: Option<Unscale>,
+}
+
+/// `(example, scaled value) → value`.
+pub(crate) type Unscale = Box<dyn Fn(usize, f64) -> f64>;
 
 /// The engine's precision for a recipe.
 pub(crate) fn precision_of(recipe: &Recipe) -> Precision {
@@ -49,40 +89,57 @@ pub(crate) fn precision_of(recipe: &Recipe) -> Precision {
     }
 }
 
-pub(crate) fn table_spec(recipe: &Recipe) -> TableSpec {
-    TableSpec {
-        text: recipe.text_columns.clone(),
-        label: recipe.label_column.clone(),
-        label_separator: recipe.label_separator.clone(),
-    }
-}
-
-fn head_request(recipe: &Recipe, outputs: usize) -> HeadRequest {
+pub(crate) fn head_request(recipe: &Recipe, outputs: Option<usize>) -> HeadRequest {
     HeadRequest {
-        outputs: Some(outputs),
-        pooling: pooling_of(recipe.pooling),
+        outputs,
+        pooling: match recipe.pooling {
+            Pooling::Auto => models::Pooling::Auto,
+            Pooling::Mean => models::Pooling::Mean,
+            Pooling::Cls => models::Pooling::Cls,
+            Pooling::Pooler => models::Pooling::Pooler,
+        },
         dropout: recipe.dropout.map(|p| p as f32),
         seed: recipe.seed,
         random: recipe.init == Init::Random,
     }
 }
 
-pub(crate) fn pooling_of(pooling: Pooling) -> models::Pooling {
-    match pooling {
-        Pooling::Auto => models::Pooling::Auto,
-        Pooling::Mean => models::Pooling::Mean,
-        Pooling::Cls => models::Pooling::Cls,
-        Pooling::Pooler => models::Pooling::Pooler,
-    }
-}
-
 /// Names that the model's `config.json` gives to its labels, unless they are the placeholders of `transformers`.
-fn labels_in(config: &Value) -> Option<LabelMap> {
+pub(crate) fn labels_in(config: &Value) -> Option<LabelMap> {
+    if let Some(names) = config.get("labels").and_then(Value::as_array) {
+        return LabelMap::from_id2label(names.iter().enumerate().filter_map(|(i, n)| Some((i, n.as_str()?))))
+            .ok();
+    }
     let named = config.get("id2label")?.as_object()?;
     let pairs = named.iter().map(|(id, name)| Some((id.parse().ok()?, name.as_str()?)));
     let pairs: Vec<(usize, &str)> = pairs.collect::<Option<_>>()?;
     let placeholders = pairs.iter().all(|(id, name)| *name == format!("LABEL_{id}"));
     if placeholders { None } else { LabelMap::from_id2label(pairs).ok() }
+}
+
+/// The labels to learn: the model's own if the training data has no others, else those of the training data.
+pub(crate) fn labels_for(
+    of_data: LabelMap,
+    config: &Value,
+    recipe: &Recipe,
+    notes: &mut Vec<String>,
+) -> LabelMap {
+    let Some(of_model) = labels_in(config).filter(|_| recipe.init == Init::Pretrained) else {
+        return of_data;
+    };
+    if of_data.names().iter().all(|name| of_model.index(name).is_some()) {
+        return of_model;
+    }
+    notes.push("the model was trained for other labels: its task head starts anew".into());
+    of_data
+}
+
+/// The keys by which a `config.json` names its classes.
+pub(crate) fn label_settings(names: &[String]) -> Map<String, Value> {
+    let ids = || names.iter().enumerate();
+    let id2label: Map<_, _> = ids().map(|(i, name)| (i.to_string(), json!(name))).collect();
+    let label2id: Map<_, _> = ids().map(|(i, name)| (name.clone(), json!(i))).collect();
+    Map::from_iter([("id2label".into(), id2label.into()), ("label2id".into(), label2id.into())])
 }
 
 impl Workload {
@@ -91,73 +148,43 @@ impl Workload {
     /// # Errors
     /// If a file is missing or wrong, or model and data do not fit together.
     pub fn load(recipe: &Recipe) -> Result<Self, TrainError> {
-        let files = locate(&recipe.data, recipe.test.as_deref(), recipe.validation.as_deref())?;
-        let (spec, task) = (table_spec(recipe), TextTask::from(recipe.task));
-        let read = |path: &Path| read_table(path, &spec, Labels::Required);
-        let train = read(&files.train)?;
-        let validation = files.validation.as_deref().map(read).transpose()?;
-        let test = files.test.as_deref().map(read).transpose()?;
-        Self::of_tables(recipe, task, &train, validation.as_ref(), test.as_ref())
+        let config = models::read_config(&recipe.model)?;
+        Self::of(recipe, material(recipe, &config)?)
     }
 
-    /// As [`Workload::load`], from tables in memory.
+    /// As [`Workload::load`], from tables of text in memory.
     ///
     /// # Errors
     /// If the model folder is wrong, or model and data do not fit together.
     pub fn of_tables(
         recipe: &Recipe,
-        task: TextTask,
         train: &Table,
         validation: Option<&Table>,
         test: Option<&Table>,
     ) -> Result<Self, TrainError> {
         let config = models::read_config(&recipe.model)?;
-        let mut notes = Vec::new();
-        let labels = labels_for(task, train, &config, recipe, &mut notes)?;
-        let tokenizer = TextTokenizer::from_folder(&recipe.model, recipe.max_length)?;
-        let dataset = |table: &Table| TextDataset::labelled(table, task, &labels, &tokenizer);
-        let (train_set, validation_set) = match validation {
-            Some(table) => (dataset(train)?, dataset(table)?),
-            None => {
-                let split = split_stratified(&encode(train, task, &labels)?, VALIDATION_PART);
-                let whole = dataset(train)?;
-                notes.push(format!(
-                    "no validation file: {} of {} training rows are held out, stratified by label",
-                    split.validation.len(),
-                    whole.len()
-                ));
-                (whole.subset(split.train), whole.subset(split.validation))
-            }
-        };
-        let test = test.map(dataset).transpose()?;
-        let truncated = train_set.truncated;
-        if truncated > 0 {
-            let of = train_set.len();
-            notes.push(format!("{truncated} of {of} training texts are cut to {} tokens", recipe.max_length));
-        }
-        if train_set.is_empty() || validation_set.is_empty() {
+        Self::of(recipe, text::of_tables(recipe, &config, train, validation, test)?)
+    }
+
+    fn of(recipe: &Recipe, material: Material) -> Result<Self, TrainError> {
+        let Material { objective, labels, outputs, train, validation, test, files, settings, notes } =
+            material;
+        if train.is_empty() || validation.is_empty() {
             return Err(TrainError::Mismatch {
-                problem: format!("{} rows are too few to train on and to validate", train.rows.len()),
-                hint: "give more rows, or a validation file",
+                problem: format!(
+                    "{} examples are too few to train on and to validate",
+                    train.len() + validation.len()
+                ),
+                hint: "give more data, or a validation file",
             });
         }
-        let model = models::load(&recipe.model, &head_request(recipe, task.outputs(labels.len())))?;
-        for set in [Some(&train_set), Some(&validation_set), test.as_ref()].into_iter().flatten() {
-            check_fit(&*model, set)?;
+        let model = models::load(&recipe.model, &head_request(recipe, outputs))?;
+        for set in [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten() {
+            check_fit(&model, &**set)?;
         }
         let grain = Grain { granularity: methods::granularity(recipe), neuron_group: recipe.neuron_group };
         let components = model.components(grain);
-        Ok(Self {
-            model,
-            components,
-            task,
-            labels,
-            train: train_set,
-            validation: validation_set,
-            test,
-            tokenizer_folder: recipe.model.clone(),
-            notes,
-        })
+        Ok(Self { model, components, objective, labels, train, validation, test, files, settings, notes })
     }
 
     /// An engine for this recipe.
@@ -170,58 +197,106 @@ impl Workload {
         self.components.iter().any(|component| component.fresh)
     }
 
-    /// Which parameters are embedding tables.
-    pub fn tables(&self) -> Vec<bool> {
-        (0..self.model.parameters().len()).map(|i| self.model.is_table(i)).collect()
-    }
-
-    /// `config.json` to save: the model's, with labels and problem type as `transformers` reads them.
+    /// `config.json` to save: the model's, with what the data adds, as `transformers` reads it.
     pub fn config(&self) -> Value {
         let mut config = self.model.config().clone();
-        config["problem_type"] = json!(match self.task {
-            TextTask::Classification => "single_label_classification",
-            TextTask::MultiLabel => "multi_label_classification",
-            TextTask::Regression => "regression",
-        });
-        let names: Vec<String> = match self.task {
-            TextTask::Regression => vec!["LABEL_0".into()],
-            _ => self.labels.names().to_vec(),
-        };
-        let ids = || names.iter().enumerate();
-        config["id2label"] = Value::Object(ids().map(|(i, name)| (i.to_string(), json!(name))).collect());
-        config["label2id"] = Value::Object(ids().map(|(i, name)| (name.clone(), json!(i))).collect());
+        for (key, value) in &self.settings {
+            config[key] = value.clone();
+        }
         config
     }
 }
 
-/// The model's own labels if the training data has no others, else those of the training data.
-fn labels_for(
-    task: TextTask,
-    train: &Table,
-    config: &Value,
-    recipe: &Recipe,
-    notes: &mut Vec<String>,
-) -> Result<LabelMap, TrainError> {
-    if task == TextTask::Regression {
-        return Ok(LabelMap::default());
-    }
-    let of_data = LabelMap::from_table(train, task)?;
-    let Some(of_model) = labels_in(config).filter(|_| recipe.init == Init::Pretrained) else {
-        return Ok(of_data);
-    };
-    if of_data.names().iter().all(|name| of_model.index(name).is_some()) {
-        return Ok(of_model);
-    }
-    notes.push("the model was trained for other labels: its task head starts anew".into());
-    Ok(of_data)
+/// Names for as many labels as `config.json` counts, as `transformers` gives them: 2 where it does not say.
+pub(crate) fn placeholder_labels(config: &Value) -> LabelMap {
+    let named = config.get("id2label").and_then(Value::as_object).map(Map::len);
+    let n = named.or_else(|| config.get("num_labels")?.as_u64().map(|n| n as usize)).unwrap_or(2);
+    LabelMap::from_id2label((0..n).map(|i| (i, format!("LABEL_{i}")))).unwrap_or_default()
 }
 
-/// Refuses examples that the model has no tokens or positions for.
-pub(crate) fn check_fit(model: &dyn Model, set: &TextDataset) -> Result<(), TrainError> {
-    for example in &set.examples {
-        let lengths = [example.ids.len()];
-        let batch = TokenBatch { ids: &example.ids, types: &example.type_ids, lengths: &lengths };
-        model.check(batch).map_err(|error| match error {
+/// Outputs that the head of a trained folder has for the task; `None`: the folder alone says.
+pub(crate) fn outputs_of(recipe: &Recipe, config: &Value) -> Option<usize> {
+    match recipe.task {
+        Task::TextRegression => Some(1),
+        Task::TextClassification | Task::TextMultiLabel | Task::ImageClassification => {
+            Some(labels_in(config).unwrap_or_else(|| placeholder_labels(config)).len())
+        }
+        _ => None,
+    }
+}
+
+/// Reads the data of a run.
+fn material(recipe: &Recipe, config: &Value) -> Result<Material, TrainError> {
+    match recipe.task {
+        Task::CausalLm | Task::Code => language::load(recipe),
+        Task::Forecasting => series::load(recipe, config),
+        Task::ImageClassification => todo!(),
+        _ => text::load(recipe, config),
+    }
+}
+
+/// Reads the labelled data of a recipe for a model that is trained already.
+pub(crate) fn examples(recipe: &Recipe, config: &Value, model: &Model) -> Result<Examples, TrainError> {
+    match recipe.task {
+        Task::CausalLm | Task::Code => language::examples(recipe),
+        Task::Forecasting => series::examples(recipe, config),
+        Task::ImageClassification => todo!(),
+        _ => text::examples(recipe, config, model),
+    }
+}
+
+/// Reads data to predict for.
+pub(crate) fn subjects(
+    recipe: &Recipe,
+    config: &Value,
+    model: &Model,
+    data: &Path,
+) -> Result<Subjects, TrainError> {
+    match recipe.task {
+        Task::CausalLm | Task::Code => Err(TrainError::Mismatch {
+            problem: "a language model writes on, it does not label".into(),
+            hint: "use rgft generate",
+        }),
+        Task::Forecasting => series::subjects(recipe, config, data),
+        Task::ImageClassification => todo!(),
+        _ => text::subjects(recipe, config, model, data),
+    }
+}
+
+pub(crate) use text::subjects_of_table;
+
+/// The first `limit` examples, or all.
+fn limited<D: Dataset>(limit: Option<usize>, set: D, first: impl Fn(&D, usize) -> D) -> D {
+    match limit {
+        Some(n) if n < set.len() => first(&set, n),
+        _ => set,
+    }
+}
+
+/// The files by which the model of a recipe reads text: saved again with it.
+fn tokenizer_files(recipe: &Recipe) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+    let paths = TOKENIZER_FILES.iter().map(|name| (name, recipe.tokenizer_folder().join(name)));
+    paths
+        .filter(|(_, path)| path.is_file())
+        .map(|(name, path)| match std::fs::read(&path) {
+            Ok(bytes) => Ok(((*name).into(), bytes)),
+            Err(source) => Err(NnError::Io { path, source }.into()),
+        })
+        .collect()
+}
+
+/// Examples that are checked together.
+const CHECKED_TOGETHER: usize = 256;
+
+/// Refuses examples that the model cannot read.
+pub(crate) fn check_fit(model: &Model, set: &dyn Dataset) -> Result<(), TrainError> {
+    let mut all: Vec<usize> = (0..set.len()).collect();
+    if let (Some(first), Extent::Maps { .. }) = (all.first(), set.extent(&all[..all.len().min(1)])) {
+        // Pictures are all of one size.
+        all = vec![*first];
+    }
+    for examples in all.chunks(CHECKED_TOGETHER) {
+        model.check(&set.pack(examples, None).inputs).map_err(|error| match error {
             NnError::OutOfRange { what: "sequence length", found, limit } => TrainError::Mismatch {
                 problem: format!("a text has {found} tokens, the model has {limit} positions"),
                 hint: "lower max-length",

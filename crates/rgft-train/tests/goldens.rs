@@ -7,12 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rgft_core::Slices;
+use rgft_core::{Inputs, Slices, Tokens};
 use rgft_data::{
-    LabelMap, Labels, TableSpec, Targets, TextDataset, TextTask, TextTokenizer, pack, read_table,
+    Dataset, LabelMap, Labels, Objective, TableSpec, Targets, TextDataset, TextTokenizer, read_table,
 };
 use rgft_kernels::Precision;
-use rgft_nn::models::{self, Grain, HeadRequest, Model, Pooling, TokenBatch};
+use rgft_nn::models::{self, Grain, HeadRequest, Model, Pooling};
 use rgft_nn::{Blind, Engine, Gradients, Tape};
 use rgft_train::recipe::{RawRecipe, Recipe};
 use rgft_train::{Optimizer, StepSize};
@@ -37,7 +37,7 @@ fn asset(path: &str) -> Option<PathBuf> {
 }
 
 /// MiniLM with mean pooling, no dropout, and the head that the goldens have.
-fn minilm(folder: &Path) -> Box<dyn Model> {
+fn minilm(folder: &Path) -> Model {
     let request = HeadRequest {
         outputs: Some(6),
         pooling: Pooling::Mean,
@@ -86,8 +86,8 @@ fn logits_are_pytorchs() {
     let nothing = vec![Slices::None; model.parameters().len()];
     let needs = model.needs(&nothing, model.levels(), false);
     let engine = Engine::new(Precision::F32);
-    let batch = TokenBatch { ids: &ids, types: &types, lengths: &lengths };
-    let logits = model.forward(&engine, batch, &needs, &mut Tape::default());
+    let batch = Inputs::Tokens(Tokens { ids, types, lengths });
+    let logits = model.forward(&engine, &batch, &needs, &mut Tape::default());
     let expected: Vec<Vec<f64>> = serde_json::from_value(golden["logits"].clone()).unwrap();
     for (found, expected) in logits.data().iter().zip(expected.concat()) {
         assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} against {expected}");
@@ -121,17 +121,16 @@ fn the_first_twenty_steps_are_pytorchs() {
     let recipe = recipe_of(&golden);
     let mut model = minilm(&folder);
     let table = read_table(&data, &TableSpec::default(), Labels::Required).unwrap();
-    let labels = LabelMap::from_table(&table, TextTask::Classification).unwrap();
+    let labels = LabelMap::from_table(&table, Objective::Classification).unwrap();
     assert_eq!(labels.names(), serde_json::from_value::<Vec<String>>(golden["labels"].clone()).unwrap());
     let tokenizer = TextTokenizer::from_folder(&folder, 64).unwrap();
-    let set = TextDataset::labelled(&table, TextTask::Classification, &labels, &tokenizer).unwrap();
+    let set = TextDataset::labelled(&table, Objective::Classification, &labels, &tokenizer).unwrap();
 
     let engine = Engine::new(Precision::F32);
     let components = model.components(Grain::default());
-    let everything = vec![Slices::All; model.parameters().len()];
+    let everything = model.parameters().everything();
     let needs = model.needs(&everything, 0, false);
-    let tables: Vec<bool> = (0..everything.len()).map(|i| model.is_table(i)).collect();
-    let mut gradients = Gradients::new(&engine, model.parameters(), &everything, &tables);
+    let mut gradients = Gradients::new(&engine, model.parameters(), &everything, &model.tables());
     let mut optimizer = Optimizer::new(&recipe, model.parameters(), &components);
     let sizes: Vec<StepSize> = components
         .iter()
@@ -148,18 +147,16 @@ fn the_first_twenty_steps_are_pytorchs() {
     assert_eq!(losses.len(), 20);
     for (step, expected) in losses.iter().enumerate() {
         let rows: Vec<usize> = (step * 32..(step + 1) * 32).collect();
-        let batch = pack(&set, &rows);
-        assert_eq!(batch.tokens() as f64, tokens[step]);
+        let batch = set.pack(&rows, None);
+        assert_eq!(batch.inputs.extent().rows() as f64, tokens[step]);
         let Targets::Classes(targets) = &batch.targets else { panic!("classes") };
-        let packed = TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths };
         gradients.clear();
-        let loss =
-            models::forward_backward(&*model, &engine, packed, &needs, &mut gradients, &mut Blind, |z| {
-                engine.kernels.cross_entropy(z.data_mut(), targets, 1.0)
-            });
+        let loss = model.forward_backward(&engine, &batch.inputs, &needs, &mut gradients, &mut Blind, |z| {
+            engine.kernels.cross_entropy(z.data_mut(), targets, 1.0)
+        });
         assert!((loss / expected - 1.0).abs() < 1e-4, "step {step}: loss {loss} against {expected}");
         if step == 0 {
-            first_gradients(&*model, &gradients, &golden["first_gradient_norms_f64"]);
+            first_gradients(&model, &gradients, &golden["first_gradient_norms_f64"]);
         }
         let norm = gradients.squared_norm(&engine).sqrt();
         assert!((norm / norms[step] - 1.0).abs() < 1e-3, "step {step}: norm {norm} against {}", norms[step]);
@@ -170,7 +167,7 @@ fn the_first_twenty_steps_are_pytorchs() {
 
 /// The norm of every parameter's gradient in the first step. A key's bias cancels in the softmax: its gradient is 0
 /// but for rounding, so it has an absolute tolerance.
-fn first_gradients(model: &dyn Model, gradients: &Gradients, golden: &Value) {
+fn first_gradients(model: &Model, gradients: &Gradients, golden: &Value) {
     let golden = golden.as_object().unwrap();
     let mut seen = 0;
     for (i, parameter) in model.parameters().iter().enumerate() {

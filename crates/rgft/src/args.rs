@@ -51,6 +51,13 @@ Examples:
   rgft train --model minilm --data nli.jsonl --task text-classification --text-column premise --text-column hypothesis --out runs/nli")]
     Train(RecipeArgs),
 
+    /// Train a model from random weights: a config.json makes the model, everything is trained
+    #[command(after_help = "\
+Examples:
+  rgft pretrain --config experiments/pretrain/gru-pjm.toml --out models/gru-pjm
+  rgft pretrain --model my-lstm --tokenizer minilm --data ag-news.csv --task text-classification --out models/lstm")]
+    Pretrain(RecipeArgs),
+
     /// Show what a training run would compute, save and store; trains nothing
     #[command(after_help = "\
 Examples:
@@ -65,12 +72,13 @@ Examples:
   rgft map --model minilm --data trec6 --task text-classification --granularity module --signal gram --out maps/trec6-gram")]
     Map(RecipeArgs),
 
-    /// Measure a trained model on labelled data
+    /// Measure a trained model on labelled data; settings are those of its training unless given
     #[command(after_help = "\
 Examples:
   rgft eval --model runs/trec6 --data trec6/test.csv
-  rgft eval --model runs/trec6 --data trec6/test.csv --json")]
-    Eval(EvalArgs),
+  rgft eval --model runs/trec6 --data trec6/test.csv --json
+  rgft eval --model resnet20 --data cifar10/test.parquet --corrupt gaussian-noise:4")]
+    Eval(RecipeArgs),
 
     /// Label texts with a trained model: one JSON object per line with text, label, score and scores
     #[command(after_help = "\
@@ -203,26 +211,6 @@ impl FromArgMatches for RecipeFlags {
     }
 }
 
-/// `rgft eval`
-#[derive(Debug, Args)]
-pub(crate) struct EvalArgs {
-    /// Folder of a trained model
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: PathBuf,
-
-    /// Labelled data: .csv, .tsv or .jsonl
-    #[arg(long, value_name = "FILE")]
-    pub(crate) data: PathBuf,
-
-    /// Column of the text, twice for pairs [default: as in training]
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) text_column: Vec<String>,
-
-    /// Column of the label [default: as in training]
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) label_column: Option<String>,
-}
-
 /// `rgft predict`
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
@@ -230,7 +218,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
 
-    /// Data: .csv, .tsv or .jsonl; a label column is not needed [default: stdin, one text per line]
+    /// Data: a table, a folder of pictures, a file of series; labels are not needed [default: stdin, one text per line]
     #[arg(long, value_name = "FILE")]
     pub(crate) data: Option<PathBuf>,
 
@@ -238,9 +226,30 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Set one key of the recipe otherwise than in training; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    assignments: Vec<String>,
+
     /// Column of the text, twice for pairs [default: as in training]
     #[arg(long, value_name = "TEXT")]
-    pub(crate) text_column: Vec<String>,
+    text_column: Vec<String>,
+}
+
+impl PredictArgs {
+    /// The settings that are not those of training.
+    ///
+    /// # Errors
+    /// An unknown key; a value of the wrong type.
+    pub(crate) fn recipe(&self) -> Result<RawRecipe, RecipeError> {
+        let mut recipe = RawRecipe { model: Some(self.model.clone()), ..RawRecipe::default() };
+        self.assignments.iter().try_for_each(|assignment| recipe.assign(assignment))?;
+        match &self.text_column[..] {
+            [] => {}
+            [one] => recipe.text_column = Some(Texts::One(one.clone())),
+            several => recipe.text_column = Some(Texts::Many(several.to_vec())),
+        }
+        Ok(recipe)
+    }
 }
 
 /// `rgft demo`
@@ -322,7 +331,7 @@ mod tests {
     fn recipe(line: &str) -> RawRecipe {
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"));
         match &cli.command {
-            Command::Train(args) | Command::Plan(args) | Command::Map(args) => {
+            Command::Train(args) | Command::Pretrain(args) | Command::Plan(args) | Command::Map(args) => {
                 args.recipe(cli.threads).unwrap()
             }
             other => panic!("{other:?} has no recipe"),
@@ -359,7 +368,8 @@ mod tests {
         for example in found {
             let cli = Cli::try_parse_from(example.split_whitespace())
                 .unwrap_or_else(|error| panic!("{example}: {error}"));
-            if let Command::Train(args) | Command::Plan(args) | Command::Map(args) = &cli.command
+            if let Command::Train(args) | Command::Pretrain(args) | Command::Plan(args) | Command::Map(args) =
+                &cli.command
                 && args.config.is_none()
             {
                 args.recipe(None)

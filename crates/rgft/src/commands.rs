@@ -4,4 +4,5 @@ pub(crate) mod demo;
 pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod predict;
+pub(crate) mod pretrain;
 pub(crate) mod train;

@@ -17,6 +17,7 @@ fn main() -> Exit {
     let mut printer = Printer::new(cli.json, cli.quiet);
     let done = match &cli.command {
         Command::Train(args) => commands::train::run(args, cli.threads, &mut printer),
+        Command::Pretrain(args) => commands::pretrain::run(args, cli.threads, &mut printer),
         Command::Plan(args) => commands::plan::run(args, cli.threads, &mut printer),
         Command::Map(args) => commands::map::run(args, cli.threads, &mut printer),
         Command::Eval(args) => commands::predict::eval(args, cli.threads, &mut printer),

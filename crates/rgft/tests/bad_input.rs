@@ -173,7 +173,7 @@ fn a_nul_byte() {
 
 #[test]
 fn an_unknown_kind_of_table() {
-    assert_snapshot!(data("table.xlsx"), @"error: HOSTILE/table.xlsx: unknown kind of table, expected .csv, .tsv, .jsonl or .json");
+    assert_snapshot!(data("table.xlsx"), @"error: HOSTILE/table.xlsx: unknown kind of table, expected .csv, .tsv, .jsonl, .json or .parquet");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_file_that_is_not_there() {
 #[test]
 fn a_folder_without_a_training_file() {
     assert_snapshot!(data("no_train"), @r"
-    error: HOSTILE/no_train: no train.csv, train.tsv, train.jsonl or train.json in this folder, which holds rows.csv
+    error: HOSTILE/no_train: no train.csv, train.tsv, train.jsonl, train.json or train.parquet in this folder, which holds rows.csv
     hint: name the training file itself
     ");
 }
@@ -193,8 +193,8 @@ fn a_folder_without_a_training_file() {
 fn too_few_rows_to_hold_some_out() {
     let few = [("--data", &hostile("two_rows.csv")[..]), ("--validation", "")];
     assert_snapshot!(Attempt::train(&few).refused(), @r"
-    error: 2 rows are too few to train on and to validate
-    hint: give more rows, or a validation file
+    error: 2 examples are too few to train on and to validate
+    hint: give more data, or a validation file
     ");
 }
 
@@ -458,7 +458,7 @@ fn more_layers_than_there_are() {
 
 #[test]
 fn an_unknown_task() {
-    assert_snapshot!(setting("--task", "translation"), @"error: task = translation: expected text-classification, text-multi-label or text-regression");
+    assert_snapshot!(setting("--task", "translation"), @"error: task = translation: expected text-classification, text-multi-label, text-regression, image-classification, causal-lm, code or forecasting");
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn predicting_without_a_trained_head() {
     edit(&model.join("model.safetensors"), "\"classifier.weight\"", "\"classifier.wright\"");
     attempt.args.push(model.display().to_string());
     assert_snapshot!(attempt.refused(), @r"
-    error: TMP/model: no trained task head for 10 outputs
+    error: TMP/model: no trained task head for the task text-classification
     hint: fine-tune it first: rgft train --model … --data … --out …
     ");
 }

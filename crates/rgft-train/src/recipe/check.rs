@@ -19,9 +19,11 @@ impl RawRecipe {
         let method = self.method.unwrap_or(MethodName::Rgft);
         let task = required("task", self.task)?;
         let text_columns: Vec<String> = self.text_column.map_or_else(|| vec!["text".to_owned()], Vec::from);
+        let test_part = if task == Task::Forecasting { 0.2 } else { 0.0 };
         let label_column = self.label_column.unwrap_or_else(|| "label".to_owned());
         let recipe = Recipe {
             model: path("model", required("model", self.model)?)?,
+            tokenizer: optional_path("tokenizer", self.tokenizer)?,
             data: path("data", required("data", self.data)?)?,
             test: optional_path("test", self.test)?,
             validation: optional_path("validation", self.validation)?,
@@ -31,6 +33,31 @@ impl RawRecipe {
             label_column,
             label_separator: self.label_separator,
             max_length: count("max-length", self.max_length, 128, 3)?,
+            limit_train: optional_count("limit-train", self.limit_train, 2)?,
+            limit_test: optional_count("limit-test", self.limit_test, 1)?,
+            test_part: number("test-part", self.test_part, test_part, |x| (0.0..0.9).contains(&x))?,
+
+            image_column: name("image-column", self.image_column, "image")?,
+            image_size: optional_count("image-size", self.image_size, 8)?,
+            resize: self.resize.unwrap_or(super::Resize::Crop),
+            augment: self.augment.unwrap_or(super::Augment::None),
+            corrupt: self.corrupt.filter(|corruption| !corruption.is_empty()),
+
+            completion: completion(self.prompt_column, self.completion_column)?,
+            extensions: self.extensions.map(Vec::from).unwrap_or_default(),
+            unknown_characters: self.unknown_characters.unwrap_or(super::UnknownCharacters::Replace),
+            code_language: self.code_language.unwrap_or(super::CodeLanguage::Python),
+            snippets: self.snippets.unwrap_or(20),
+
+            date_column: self.date_column,
+            target_columns: self.target_columns.map(Vec::from).unwrap_or_default(),
+            context: optional_count("context", self.context, 2)?,
+            horizon: optional_count("horizon", self.horizon, 1)?,
+            window_stride: count("window-stride", self.window_stride, 1, 1)?,
+            evaluation_stride: optional_count("evaluation-stride", self.evaluation_stride, 1)?,
+            scaling: self.scaling.unwrap_or(super::Scaling::Standard),
+            missing: self.missing.unwrap_or(super::Missing::Interpolate),
+            season: optional_count("season", self.season, 1)?,
 
             method,
             budget: budget(self.budget, method)?,
@@ -54,11 +81,8 @@ impl RawRecipe {
             clip: number("clip", self.clip, 1.0, from_zero)?,
             dropout: optional("dropout", self.dropout, below_one)?,
             pooling: self.pooling.unwrap_or(super::Pooling::Auto),
-            validate_every: self
-                .validate_every
-                .map(|n| count("validate-every", Some(n), n, 1))
-                .transpose()?,
-            patience: self.patience.map(|n| count("patience", Some(n), n, 1)).transpose()?,
+            validate_every: optional_count("validate-every", self.validate_every, 1)?,
+            patience: optional_count("patience", self.patience, 1)?,
 
             precision: self.precision.unwrap_or(super::Precision::F32),
             threads: self.threads.unwrap_or(0),
@@ -139,6 +163,37 @@ fn count(key: &str, value: Option<usize>, default: usize, least: usize) -> Resul
     let value = value.unwrap_or(default);
     // TOML's whole numbers end at i64's, and the recipe must be writable.
     if value >= least && i64::try_from(value).is_ok() { Ok(value) } else { Err(wrong(key, value)) }
+}
+
+fn optional_count(key: &str, value: Option<usize>, least: usize) -> Result<Option<usize>, RecipeError> {
+    value.map(|n| count(key, Some(n), n, least)).transpose()
+}
+
+fn name(key: &str, value: Option<String>, default: &str) -> Result<String, RecipeError> {
+    match value {
+        Some(name) if name.is_empty() => Err(wrong(key, "\"\"")),
+        name => Ok(name.unwrap_or_else(|| default.to_owned())),
+    }
+}
+
+/// Prompt and completion come together.
+fn completion(
+    prompt: Option<String>,
+    completion: Option<String>,
+) -> Result<Option<(String, String)>, RecipeError> {
+    let (key, other, found) = match (prompt, completion) {
+        (None, None) => return Ok(None),
+        (Some(prompt), Some(completion)) if prompt != completion => return Ok(Some((prompt, completion))),
+        (Some(both), Some(_)) => return Err(wrong("completion-column", both)),
+        (Some(prompt), None) => ("prompt-column", "completion-column", prompt),
+        (None, Some(completion)) => ("completion-column", "prompt-column", completion),
+    };
+    Err(RecipeError::Conflict {
+        key,
+        found,
+        reason: "a prompt goes with a completion".to_owned(),
+        hint: format!("set {other} too"),
+    })
 }
 
 fn seed(value: Option<u64>) -> Result<u64, RecipeError> {

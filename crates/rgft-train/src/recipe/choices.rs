@@ -1,7 +1,6 @@
 //! The settings that are one word of a list. A word is spelt the same in TOML, on the command line and in
 //! every output file.
 
-use rgft_data::TextTask;
 use serde::{Deserialize, Serialize};
 
 /// An enum whose variants are words: `name()`, `ALL`, `Display`, `FromStr` and serde agree on the spelling.
@@ -61,16 +60,85 @@ words! {
         TextMultiLabel = "text-multi-label",
         /// One number per text or pair of texts; squared error.
         TextRegression = "text-regression",
+        /// One label per picture; cross-entropy.
+        ImageClassification = "image-classification",
+        /// The next token of texts; cross-entropy.
+        CausalLm = "causal-lm",
+        /// As causal-lm, on source code: what the model writes is parsed besides.
+        Code = "code",
+        /// The coming steps of time series; squared error.
+        Forecasting = "forecasting",
     }
 }
 
-impl From<Task> for TextTask {
-    fn from(task: Task) -> Self {
-        match task {
-            Task::TextClassification => TextTask::Classification,
-            Task::TextMultiLabel => TextTask::MultiLabel,
-            Task::TextRegression => TextTask::Regression,
-        }
+impl Task {
+    /// Whether an example is a text, or a pair, with a label.
+    pub fn reads_text(self) -> bool {
+        matches!(self, Self::TextClassification | Self::TextMultiLabel | Self::TextRegression)
+    }
+}
+
+words! {
+    /// How a picture becomes one of the model's size.
+    Resize {
+        /// The shorter side is scaled to the size, the middle cut out.
+        Crop = "crop",
+        /// Both sides are scaled to the size.
+        Squash = "squash",
+    }
+}
+
+words! {
+    /// How pictures vary from epoch to epoch.
+    Augment {
+        /// Not at all; needed for a prefix cache.
+        None = "none",
+        /// Mirrored at random.
+        Flip = "flip",
+        /// Mirrored at random, and cut out of a padded copy at random.
+        FlipCrop = "flip-crop",
+    }
+}
+
+words! {
+    /// What becomes of characters that a character model does not know.
+    UnknownCharacters {
+        /// Another character stands for them.
+        Replace = "replace",
+        /// They are left out.
+        Drop = "drop",
+        /// They are an error.
+        Refuse = "refuse",
+    }
+}
+
+words! {
+    /// A programming language that generated snippets are parsed as.
+    CodeLanguage {
+        /// By `ast` of the `python3` on the path, where there is one.
+        Python = "python",
+        /// By the built-in parser.
+        Rust = "rust",
+    }
+}
+
+words! {
+    /// What series are divided by.
+    Scaling {
+        /// The training part's standard deviation, after its mean is taken away.
+        Standard = "standard",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+words! {
+    /// What becomes of missing steps and values of a series.
+    Missing {
+        /// A straight line between their neighbours; the run says how many there were.
+        Interpolate = "interpolate",
+        /// They are an error.
+        Refuse = "refuse",
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::alpha::RawAlpha;
-use super::choices::{Init, MethodName, OptimizerName, Pooling, Precision, Task};
+use super::choices::{
+    Augment, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision, Resize, Scaling,
+    Task, UnknownCharacters,
+};
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +107,16 @@ recipe_keys! {
     "Data" {
         /// Folder of the pre-trained model: config.json, model.safetensors, tokenizer.json
         "model" model: PathBuf, Path, "required", "a folder";
-        /// Training data: a .csv, .tsv or .jsonl file, or a folder with train.csv (and dev.csv, test.csv)
+        /// Folder of the tokenizer or vocabulary
+        "tokenizer" tokenizer: PathBuf, Path, "none: the model folder", "a folder";
+        /// Training data: a .csv, .tsv, .jsonl or .parquet file, or a folder with train.csv (and dev.csv, test.csv); for pictures also a folder of class folders, for language models also a text or a folder of sources, for series also several files by a pattern with *
         "data" data: PathBuf, Path, "required", "a file or a folder";
         /// Test data, read once, after training
         "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";
         /// Validation data, which chooses the checkpoint
         "validation" validation: PathBuf, Path, "none: dev.*, validation.*, valid.* or val.* of the data folder, else 10 % of the training rows, stratified by label", "a file";
         /// What the model learns to do
-        "task" task: Task, Word, "required", "text-classification, text-multi-label or text-regression";
+        "task" task: Task, Word, "required", "text-classification, text-multi-label, text-regression, image-classification, causal-lm, code or forecasting";
         /// Folder that receives the model and the run's records
         "out" out: PathBuf, Path, "none", "a folder";
         /// Column of the text; two columns, as an array, for pairs
@@ -120,8 +125,63 @@ recipe_keys! {
         "label-column" label_column: String, Text, "label", "a column name that is no text column";
         /// What separates the labels of one cell (text-multi-label)
         "label-separator" label_separator: String, Text, "none", "a text that is not empty";
-        /// Tokens after which a text is cut
+        /// Tokens after which a text is cut; tokens of a language model's sequences
         "max-length" max_length: usize, Count, "128", "a whole number from 3";
+        /// Training examples to use: the first ones, before a validation part is split off
+        "limit-train" limit_train: usize, Count, "none: all", "a whole number from 2";
+        /// Test examples to use: the first ones
+        "limit-test" limit_test: usize, Count, "none: all", "a whole number from 1";
+        /// Part of the data held out for the test where no test file is given (causal-lm, code: of the documents; forecasting: of the time, the latest)
+        "test-part" test_part: f64, Number, "0 unless the task is forecasting, then 0.2", "a number from 0, below 0.9";
+    }
+
+    "Pictures" {
+        /// Column of the picture, in Parquet files
+        "image-column" image_column: String, Text, "image", "a column name";
+        /// Pixels of each side
+        "image-size" image_size: usize, Count, "none: what config.json says", "a whole number from 8";
+        /// How a picture becomes one of that size
+        "resize" resize: Resize, Word, "crop", "crop or squash";
+        /// How training pictures vary from epoch to epoch
+        "augment" augment: Augment, Word, "none", "none, flip or flip-crop";
+        /// How every picture is spoilt, for experiments with shifted inputs: NAME:SEVERITY (1 to 5, after Hendrycks & Dietterich 2019), NAME:sigma=X or NAME:size=N; invert takes none
+        "corrupt" corrupt: String, Text, "none", "gaussian-noise, shot-noise, blur, box-blur, contrast, pixelate or invert, with a severity: gaussian-noise:4";
+    }
+
+    "Language" {
+        /// Column of the prompt; with completion-column, only completions are learnt
+        "prompt-column" prompt_column: String, Text, "none", "a column name";
+        /// Column of the completion
+        "completion-column" completion_column: String, Text, "none", "a column name";
+        /// Endings of the files to read from a folder
+        "extensions" extensions: Texts, Texts, "none: text and source files", "an ending, or an array of them";
+        /// What becomes of characters that a character model does not know
+        "unknown-characters" unknown_characters: UnknownCharacters, Word, "replace", "replace, drop or refuse";
+        /// Language that generated snippets are parsed as (code)
+        "code-language" code_language: CodeLanguage, Word, "python", "python or rust";
+        /// Snippets that the model writes for the test (code)
+        "snippets" snippets: usize, Count, "20", "a whole number from 0";
+    }
+
+    "Time series" {
+        /// Column of the date
+        "date-column" date_column: String, Text, "none: the first column, if it holds dates", "a column name";
+        /// Columns to forecast
+        "target-columns" target_columns: Texts, Texts, "none: every column of numbers", "a column name, or an array of them";
+        /// Steps that the model looks back
+        "context" context: usize, Count, "none: what config.json says", "a whole number from 2";
+        /// Steps that it looks ahead
+        "horizon" horizon: usize, Count, "none: what config.json says", "a whole number from 1";
+        /// Steps between the training windows
+        "window-stride" window_stride: usize, Count, "1", "a whole number from 1";
+        /// Steps between the windows of validation and test
+        "evaluation-stride" evaluation_stride: usize, Count, "none: the horizon, so that each step is forecast once", "a whole number from 1";
+        /// How series are scaled, by the training part alone
+        "scaling" scaling: Scaling, Word, "standard", "standard or none";
+        /// What becomes of missing steps and values
+        "missing" missing: Missing, Word, "interpolate", "interpolate or refuse";
+        /// Steps of a season, for the naive forecast that the model is measured against
+        "season" season: usize, Count, "none: a day of hours, a week of days and so on", "a whole number from 1";
     }
 
     "Method" {

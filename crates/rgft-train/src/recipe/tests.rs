@@ -71,7 +71,6 @@ fn words_are_spelt_the_same_everywhere() {
     for task in Task::ALL {
         assert_eq!(task.name().parse::<Task>().unwrap(), *task);
         assert_eq!(toml::Value::try_from(task).unwrap().as_str(), Some(task.name()));
-        assert_eq!(rgft_data::TextTask::from(*task).name(), task.name());
     }
     assert_eq!(
         "sgdd".parse::<OptimizerName>().unwrap_err().to_string(),
@@ -211,7 +210,7 @@ fn wrong_types_are_named_with_file_and_line() {
     );
     assert_eq!(
         message(raw.assign("task=text")),
-        "task = text: expected text-classification, text-multi-label or text-regression"
+        "task = text: expected text-classification, text-multi-label, text-regression, image-classification, causal-lm, code or forecasting"
     );
     assert!(message(raw.assign("epochs")).starts_with("--set epochs: expected key=value\nhint: "));
     assert!(message(raw.assign("=3")).starts_with("--set =3: expected key=value"));

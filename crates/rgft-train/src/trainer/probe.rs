@@ -1,11 +1,10 @@
 //! Probes: looks at the whole depth, without dW and without an update.
 
 use rgft_core::{Account, Event, Signal, Slices};
-use rgft_data::{PackedBatch, pack};
-use rgft_nn::models;
+use rgft_data::PackedBatch;
 use rgft_nn::{Engine, Flops, Gradients};
 
-use super::{Trainer, lengths_of, token_batch};
+use super::{Trainer, extent_of};
 use crate::methods::ProbeRequest;
 use crate::tracking::{self, Tracker};
 use crate::{TrainError, Workload, costs, evaluate};
@@ -26,7 +25,7 @@ impl Trainer<'_> {
         let mut counted = Flops::default();
         for rows in rows {
             self.tracker.begin_batch();
-            let batch = pack(&self.work.train, &rows);
+            let batch = self.work.train.pack(&rows, None);
             let flops = probe_batch(&self.engine, self.work, &batch, &mut self.tracker);
             counted.forward += flops.forward;
             counted.dx += flops.dx;
@@ -36,7 +35,7 @@ impl Trainer<'_> {
         self.ledger.add(Account::Tracking, counted.tracking);
         let probe_flops = counted.total();
         self.probe_flops_per_example = probe_flops / examples as u64;
-        let norms = tracking::squared_norms(&*self.work.model, &self.work.components);
+        let norms = tracking::squared_norms(&self.work.model, &self.work.components);
         let energies = self.tracker.take();
         if let Some(report) = self.method.observe(step, &energies, &norms)? {
             self.mapped_at.get_or_insert(self.ledger.total());
@@ -58,12 +57,12 @@ impl Trainer<'_> {
     /// Cuts a probe down to at most a tenth of the budget that is left.
     fn shrink_to_budget(&self, batches: &mut Vec<Vec<usize>>) {
         let left = self.recipe.budget * self.full_equivalent as f64 - self.ledger.total() as f64;
-        let model = &*self.work.model;
+        let model = &self.work.model;
         let needs = model.needs(&vec![Slices::None; model.parameters().len()], 0, true);
         // Forward and dX; an exact signal computes dW besides.
         let passes = if self.recipe.signal == Signal::Exact { 1.5 } else { 1.0 };
         let cost = |batches: &[Vec<usize>]| {
-            passes * costs::step(model, &lengths_of(batches, self.work), &needs) as f64
+            passes * costs::step(model, &extent_of(batches, self.work), &needs) as f64
         };
         while !batches.is_empty() && cost(batches) > left / 10.0 {
             match batches.as_mut_slice() {
@@ -81,19 +80,13 @@ pub(crate) fn probe_batch(
     batch: &PackedBatch,
     tracker: &mut Tracker,
 ) -> Flops {
-    let model = &*work.model;
+    let model = &work.model;
     let nothing = vec![Slices::None; model.parameters().len()];
     let needs = model.needs(&nothing, 0, true);
     engine.set_dropout(None);
     let kernels = &engine.kernels;
-    models::forward_backward(
-        model,
-        engine,
-        token_batch(batch),
-        &needs,
-        &mut Gradients::default(),
-        tracker,
-        |logits| evaluate::loss(&**kernels, logits.data_mut(), &batch.targets, 1.0),
-    );
+    model.forward_backward(engine, &batch.inputs, &needs, &mut Gradients::default(), tracker, |logits| {
+        evaluate::loss(&**kernels, logits.data_mut(), &batch.targets, 1.0)
+    });
     engine.take_flops()
 }

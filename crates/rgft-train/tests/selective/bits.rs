@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use rgft_core::{Event, Granularity, Schedule, Slices};
-use rgft_data::pack;
 use rgft_kernels::cpu::optimizer::{AdamW, Block};
-use rgft_nn::models::{self, Grain, TokenBatch};
+use rgft_nn::models::Grain;
 use rgft_nn::{Blind, Gradients};
 use rgft_train::recipe::Recipe;
 use rgft_train::schedule_of_batches::BatchSchedule;
@@ -38,7 +37,7 @@ fn all_groups_active_are_full_fine_tuning() {
 /// Full fine-tuning without components, plans or slices: one dense gradient and one AdamW call per parameter.
 fn plain(recipe: &Recipe, work: &mut Workload) {
     let engine = Workload::engine(recipe);
-    let batches = BatchSchedule::new(&work.train, recipe.epochs, recipe.batch_size, 1, recipe.seed);
+    let batches = BatchSchedule::new(&*work.train, recipe.epochs, recipe.batch_size, 1, recipe.seed);
     let schedule = Schedule {
         kind: recipe.schedule,
         warmup_steps: recipe.warmup * batches.len() as f64,
@@ -46,15 +45,14 @@ fn plain(recipe: &Recipe, work: &mut Workload) {
     };
     let everything = vec![Slices::All; work.model.parameters().len()];
     let needs = work.model.needs(&everything, 0, false);
-    let mut gradients = Gradients::new(&engine, work.model.parameters(), &everything, &work.tables());
+    let mut gradients = Gradients::new(&engine, work.model.parameters(), &everything, &work.model.tables());
     let mut moments: Vec<[Vec<f32>; 2]> =
         work.model.parameters().iter().map(|p| [(); 2].map(|()| vec![0.0; p.data.len()])).collect();
     for step in 0..batches.len() {
-        let batch = pack(&work.train, &batches.step(step)[0]);
+        let batch = work.train.pack(&batches.step(step)[0], None);
         let rgft_data::Targets::Classes(targets) = &batch.targets else { panic!("classes") };
-        let tokens = TokenBatch { ids: &batch.ids, types: &batch.type_ids, lengths: &batch.lengths };
         gradients.clear();
-        models::forward_backward(&*work.model, &engine, tokens, &needs, &mut gradients, &mut Blind, |z| {
+        work.model.forward_backward(&engine, &batch.inputs, &needs, &mut gradients, &mut Blind, |z| {
             engine.kernels.cross_entropy(z.data_mut(), targets, 1.0)
         });
         let norm = gradients.squared_norm(&engine).sqrt();

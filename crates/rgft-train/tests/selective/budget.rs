@@ -3,7 +3,7 @@
 use rgft_core::Event;
 use rgft_train::Workload;
 
-use super::common::{Run, recipe, run};
+use super::common::{Run, first, recipe, run};
 
 fn accounts(run: &Run) -> u64 {
     let flops = &run.summary.flops;
@@ -14,7 +14,7 @@ fn accounts(run: &Run) -> u64 {
 fn under(budget: f64, epochs: u32) -> Run {
     let recipe = recipe(&[&format!("budget={budget}"), &format!("epochs={epochs}")]);
     let mut work = Workload::load(&recipe).unwrap();
-    work.validation = work.validation.subset(0..10);
+    work.validation = first(work.validation, 10);
     run(&recipe, &mut work)
 }
 

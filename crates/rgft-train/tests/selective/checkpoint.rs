@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use rgft_core::{Event, RunSummary};
-use rgft_data::{Labels, TableSpec, read_table};
-use rgft_kernels::Precision;
 use rgft_nn::models::{self, HeadRequest};
 use rgft_nn::weights::Checkpoint;
+use rgft_train::recipe::RawRecipe;
 use rgft_train::{OutFolder, Predictor, Workload};
 use serde_json::{Map, json};
 
@@ -22,9 +21,9 @@ fn validations(run: &Run) -> Vec<(usize, f64, bool)> {
 }
 
 fn evaluated(folder: &Path, table: &str) -> std::collections::BTreeMap<String, f64> {
-    let table = repository().join("assets/demo").join(table);
-    let table = read_table(&table, &TableSpec::default(), Labels::Required).unwrap();
-    Predictor::load(folder, Precision::F32).unwrap().evaluate(&table).unwrap().metrics
+    let data = Some(repository().join("assets/demo").join(table));
+    let settings = RawRecipe { model: Some(folder.into()), data, ..RawRecipe::default() };
+    Predictor::load(settings).unwrap().evaluate().unwrap().evaluation.metrics
 }
 
 #[test]

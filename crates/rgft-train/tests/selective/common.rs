@@ -1,10 +1,13 @@
 //! What the tests work on: the demo's digits (a small model with a tokenizer), and a tiny BERT with its golden batch.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rgft_core::{Axis, Component, Event, RunSummary, Slice, Slices};
-use rgft_data::{Example, LabelMap, Target, TextDataset, TextTask};
-use rgft_nn::models::{self, Grain, HeadRequest, Model, TokenBatch};
+use rgft_core::{Axis, Component, Event, Extent, Inputs, RunSummary, Slice, Slices, Tokens};
+use rgft_data::{
+    Augmentation, Dataset, Example, LabelMap, Objective, PackedBatch, Target, Targets, TextDataset,
+};
+use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::{Engine, Gradients, Parameters, Probe};
 use rgft_train::recipe::{RawRecipe, Recipe};
 use rgft_train::{OutFolder, Workload};
@@ -67,10 +70,8 @@ impl Drop for Folder {
 
 /// The tiny BERT (hidden 16, 2 layers, 4 heads, intermediate 32, 3 labels, pooler) and its golden batch.
 pub(crate) struct Tiny {
-    pub(crate) model: Box<dyn Model>,
-    pub(crate) ids: Vec<u32>,
-    pub(crate) types: Vec<u32>,
-    pub(crate) lengths: Vec<usize>,
+    pub(crate) model: Model,
+    pub(crate) tokens: Tokens,
     pub(crate) targets: Vec<u32>,
 }
 
@@ -83,11 +84,17 @@ impl Tiny {
         let ids = rows("ids");
         Self {
             model: models::load(&folder, &HeadRequest::default()).unwrap(),
-            lengths: ids.iter().map(Vec::len).collect(),
-            ids: ids.concat(),
-            types: rows("type_ids").concat(),
+            tokens: Tokens {
+                lengths: ids.iter().map(Vec::len).collect(),
+                ids: ids.concat(),
+                types: rows("type_ids").concat(),
+            },
             targets: vec![0, 2, 1, 2],
         }
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        Extent::Sequences(self.tokens.lengths.clone())
     }
 
     pub(crate) fn components(&self) -> Vec<Component> {
@@ -104,34 +111,33 @@ impl Tiny {
         probe: Option<&mut dyn Probe>,
     ) -> f64 {
         let needs = self.model.needs(update, cut, probe.is_some());
-        let batch = TokenBatch { ids: &self.ids, types: &self.types, lengths: &self.lengths };
+        let inputs = Inputs::Tokens(self.tokens.clone());
         let mut blind = rgft_nn::Blind;
         let probe = probe.unwrap_or(&mut blind);
-        models::forward_backward(&*self.model, engine, batch, &needs, gradients, probe, |logits| {
+        self.model.forward_backward(engine, &inputs, &needs, gradients, probe, |logits| {
             engine.kernels.cross_entropy(logits.data_mut(), &self.targets, 1.0)
         })
     }
 
     /// Gradient buffers for `update`.
     pub(crate) fn gradients(&self, engine: &Engine, update: &[Slices]) -> Gradients {
-        let tables: Vec<bool> = (0..self.model.parameters().len()).map(|i| self.model.is_table(i)).collect();
-        Gradients::new(engine, self.model.parameters(), update, &tables)
+        Gradients::new(engine, self.model.parameters(), update, &self.model.tables())
     }
 
     /// The golden batch as the training and the validation set of a run of `recipe`.
     pub(crate) fn workload(self, recipe: &Recipe) -> Workload {
         let mut start = 0;
-        let examples = self.lengths.iter().zip(&self.targets).map(|(&n, &class)| {
-            let tokens = start..start + n;
+        let examples = self.tokens.lengths.iter().zip(&self.targets).map(|(&n, &class)| {
+            let own = start..start + n;
             start += n;
             Example {
-                ids: self.ids[tokens.clone()].to_vec(),
-                type_ids: self.types[tokens].to_vec(),
+                ids: self.tokens.ids[own.clone()].to_vec(),
+                type_ids: self.tokens.types[own].to_vec(),
                 target: Target::Class(class),
             }
         });
         let examples: Vec<Example> = examples.collect();
-        let set = TextDataset { examples, task: TextTask::Classification, outputs: 3, truncated: 0 };
+        let set = TextDataset { examples, objective: Objective::Classification, outputs: 3, truncated: 0 };
         let grain = Grain {
             granularity: rgft_train::methods::granularity(recipe),
             neuron_group: recipe.neuron_group,
@@ -139,12 +145,13 @@ impl Tiny {
         Workload {
             components: self.model.components(grain),
             model: self.model,
-            task: TextTask::Classification,
+            objective: Objective::Classification,
             labels: LabelMap::from_id2label([(0, "a"), (1, "b"), (2, "c")]).unwrap(),
-            train: set.clone(),
-            validation: set,
+            train: Box::new(set.clone()),
+            validation: Box::new(set),
             test: None,
-            tokenizer_folder: PathBuf::new(),
+            files: Vec::new(),
+            settings: serde_json::Map::new(),
             notes: Vec::new(),
         }
     }
@@ -166,5 +173,51 @@ pub(crate) fn same_bits(a: &Parameters, b: &Parameters) {
     for (a, b) in a.iter().zip(b.iter()) {
         let differs = a.data.iter().zip(&b.data).position(|(x, y)| x.to_bits() != y.to_bits());
         assert_eq!((&a.name, a.data.len(), differs), (&b.name, b.data.len(), None));
+    }
+}
+
+/// Some examples of a data set, with other classes for some of them.
+pub(crate) struct Altered {
+    pub(crate) set: Box<dyn Dataset>,
+    pub(crate) rows: Vec<usize>,
+    /// By place among `rows`.
+    pub(crate) classes: BTreeMap<usize, u32>,
+}
+
+/// The first `n` examples.
+pub(crate) fn first(set: Box<dyn Dataset>, n: usize) -> Box<dyn Dataset> {
+    Box::new(Altered { set, rows: (0..n).collect(), classes: BTreeMap::new() })
+}
+
+impl Altered {
+    fn own(&self, examples: &[usize]) -> Vec<usize> {
+        examples.iter().map(|&example| self.rows[example]).collect()
+    }
+}
+
+impl Dataset for Altered {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn size(&self, example: usize) -> usize {
+        self.set.size(self.rows[example])
+    }
+
+    fn extent(&self, examples: &[usize]) -> Extent {
+        self.set.extent(&self.own(examples))
+    }
+
+    fn pack(&self, examples: &[usize], augmentation: Option<Augmentation>) -> PackedBatch {
+        let mut batch = self.set.pack(&self.own(examples), augmentation);
+        let Targets::Classes(classes) = &mut batch.targets else { panic!("classes") };
+        for (class, example) in classes.iter_mut().zip(examples) {
+            *class = self.classes.get(example).copied().unwrap_or(*class);
+        }
+        PackedBatch { rows: examples.to_vec(), ..batch }
+    }
+
+    fn outputs(&self) -> usize {
+        self.set.outputs()
     }
 }

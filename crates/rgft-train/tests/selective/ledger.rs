@@ -116,7 +116,7 @@ fn a_probe_is_a_forward_and_a_dx_with_its_signal_apart() {
 fn what_the_planner_is_told_is_what_the_ledger_counts() {
     let tiny = Tiny::load();
     let components = tiny.components();
-    let costs = Costs::new(&*tiny.model, &components, &tiny.lengths, ADAMW);
+    let costs = Costs::new(&tiny.model, &components, &tiny.extent(), ADAMW);
     assert_eq!(costs.full, forward() + dx() + dw() + ADAMW * scalars());
     assert_eq!(costs.cut.len(), tiny.model.levels());
     assert_eq!(costs.cut[tiny.model.levels() - 1], forward());

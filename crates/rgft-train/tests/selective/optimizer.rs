@@ -6,7 +6,7 @@ use rgft_nn::{Engine, models};
 use rgft_train::recipe::OptimizerName;
 use rgft_train::{Optimizer, StepSize, Workload};
 
-use super::common::{Tiny, recipe, run, scalars_of};
+use super::common::{Tiny, first, recipe, run, scalars_of};
 
 /// One scalar with its moments, in f64.
 #[derive(Clone, Default)]
@@ -125,11 +125,11 @@ fn follows_the_scalar_rule(name: &str, rate: f64) {
 fn rows_looked_up(tiny: &Tiny, index: usize) -> usize {
     let name = &tiny.model.parameters()[index].name;
     let mut rows: Vec<u32> = if name.contains("word") {
-        tiny.ids.clone()
+        tiny.tokens.ids.clone()
     } else if name.contains("position") {
-        tiny.lengths.iter().flat_map(|&n| 0..n as u32).collect()
+        tiny.tokens.lengths.iter().flat_map(|&n| 0..n as u32).collect()
     } else {
-        tiny.types.clone()
+        tiny.tokens.types.clone()
     };
     rows.sort_unstable();
     rows.dedup();
@@ -169,7 +169,7 @@ fn accumulated(rows: usize, epochs: u32) {
         let settings: Vec<&str> = settings.iter().copied().chain(sizes.iter().map(|s| &s[..])).collect();
         let recipe = recipe(&settings);
         let mut work = Workload::load(&recipe).unwrap();
-        work.train = work.train.subset(0..rows);
+        work.train = first(work.train, rows);
         let before = work.model.parameters().clone();
         let finished = run(&recipe, &mut work);
         assert_eq!(finished.summary.steps, epochs as usize);

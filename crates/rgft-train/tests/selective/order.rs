@@ -1,18 +1,18 @@
 //! Predictability: plan and weights of step k come from batches before k only.
 
 use rgft_core::Event;
-use rgft_data::Target;
+use rgft_data::Targets;
 use rgft_train::Workload;
 use rgft_train::recipe::Recipe;
 use rgft_train::schedule_of_batches::BatchSchedule;
 
-use super::common::{recipe, run};
+use super::common::{Altered, first, recipe, run};
 
 /// Ten batches of eight: small, because a run is made for each of them.
 fn load(recipe: &Recipe) -> Workload {
     let mut work = Workload::load(recipe).unwrap();
-    work.train = work.train.subset(0..80);
-    work.validation = work.validation.subset(0..8);
+    work.train = first(work.train, 80);
+    work.validation = first(work.validation, 8);
     work
 }
 
@@ -42,17 +42,18 @@ fn targets_of_a_batch_reach_no_plan_up_to_its_step() {
             &format!("lr-rule={rule}"),
         ]);
         let schedule =
-            BatchSchedule::new(&load(&recipe).train, recipe.epochs, recipe.batch_size, 1, recipe.seed);
+            BatchSchedule::new(&*load(&recipe).train, recipe.epochs, recipe.batch_size, 1, recipe.seed);
         assert_eq!(schedule.len(), 10);
         let original = decisions(&recipe, &mut load(&recipe));
         assert!(original.len() > 10, "{original:?}");
         let (mut seen, mut influential) = (Vec::new(), 0);
         for step in 0..schedule.len() {
             let mut work = load(&recipe);
-            for &row in &schedule.step(step)[0] {
-                let Target::Class(class) = &mut work.train.examples[row].target else { panic!("classes") };
-                *class = (*class + 5) % 10;
-            }
+            let rows = &schedule.step(step)[0];
+            let Targets::Classes(classes) = work.train.pack(rows, None).targets else { panic!("classes") };
+            let classes = rows.iter().zip(classes).map(|(&row, class)| (row, (class + 5) % 10)).collect();
+            let rows = (0..work.train.len()).collect();
+            work.train = Box::new(Altered { set: work.train, rows, classes });
             let perturbed = decisions(&recipe, &mut work);
             let upto = |all: &[(usize, String)]| -> Vec<String> {
                 all.iter().filter(|(at, _)| *at <= step).map(|(_, text)| text.clone()).collect()

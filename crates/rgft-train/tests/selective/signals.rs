@@ -23,7 +23,7 @@ impl Probe for Recorder {
 
 fn energies(tiny: &Tiny, signal: Signal, seed: u64) -> Vec<f64> {
     let engine = Engine::new(Precision::F32);
-    let mut tracker = Tracker::new(&*tiny.model, &tiny.components(), signal, seed);
+    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), signal, seed);
     look(tiny, &engine, &mut tracker);
     tracker.take()
 }
@@ -37,7 +37,7 @@ fn look(tiny: &Tiny, engine: &Engine, tracker: &mut Tracker) {
 /// `‖dθ_i‖²` of each component, from full gradients; `of` replaces the energy of some slices.
 fn from_gradients(tiny: &Tiny, of: impl Fn(usize, Axis, std::ops::Range<usize>) -> Option<f64>) -> Vec<f64> {
     let engine = Engine::new(Precision::F32);
-    let everything = vec![Slices::All; tiny.model.parameters().len()];
+    let everything = tiny.model.parameters().everything();
     let mut gradients = tiny.gradients(&engine, &everything);
     tiny.carry_back(&engine, &everything, 0, &mut gradients, None);
     let parameters = tiny.model.parameters();
@@ -134,7 +134,7 @@ fn sketch_is_unbiased() {
 fn energies_of_several_batches_are_averaged_and_taken_once() {
     let tiny = Tiny::load();
     let engine = Engine::new(Precision::F32);
-    let mut tracker = Tracker::new(&*tiny.model, &tiny.components(), Signal::Exact, 0);
+    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), Signal::Exact, 0);
     (0..3).for_each(|_| look(&tiny, &engine, &mut tracker));
     close(&tiny, &tracker.take(), &energies(&tiny, Signal::Exact, 0), 1e-12);
     assert!(tracker.take().iter().all(|energy| *energy == 0.0));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rgft_core::{Component, ComponentKind, Slices};
+use rgft_core::{Component, ComponentKind, Inputs, Slices, Tokens};
 use rgft_kernels::Precision;
-use rgft_nn::models::{self, Grain, HeadRequest, Model, TokenBatch};
+use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::{Blind, Engine, Flops, Gradients, Needs, Pass, Tape};
 use rgft_train::recipe::RawRecipe;
 use rgft_train::{Optimizer, StepSize};
@@ -127,7 +127,7 @@ fn half_from(components: &[Component], from: usize) -> Vec<usize> {
     (0..components.len()).filter(|&i| is_half(i, &components[i])).collect()
 }
 
-fn cases(model: &dyn Model, components: &[Component]) -> Vec<Case> {
+fn cases(model: &Model, components: &[Component]) -> Vec<Case> {
     let layers = (model.levels() - 2) / 2;
     let all = (0..components.len()).collect();
     let head = |c: &Component| c.kind == ComponentKind::TaskHead;
@@ -154,14 +154,15 @@ fn measure(
 ) -> Result<Vec<Row>> {
     let (config, batch) = config(work);
     let request = HeadRequest { outputs: Some(2), random: true, ..HeadRequest::default() };
-    let mut model: Box<dyn Model> = Box::new(models::bert::Bert::load(Path::new("."), config, &request)?);
+    let mut model = models::build(Path::new("."), config, &request)?;
     let components = model.components(Grain::default());
     let lengths = vec![LENGTH; batch];
     let ids: Vec<u32> =
         (0..(batch * LENGTH) as u32).map(|i| i.wrapping_mul(2_654_435_761) % 30_522).collect();
     let types = vec![0; ids.len()];
     let targets: Vec<u32> = (0..batch as u32).map(|i| i % 2).collect();
-    let tokens = TokenBatch { ids: &ids, types: &types, lengths: &lengths };
+    let inputs = Inputs::Tokens(Tokens { ids, types, lengths });
+    let extent = inputs.extent();
     let engine = Engine::new(precision);
     let name = if precision == Precision::F32 { "f32" } else { "bf16" };
     let mut rows = Vec::new();
@@ -173,21 +174,20 @@ fn measure(
 
     let nothing = vec![Needs::default(); model.sites().len()];
     let forward = || {
-        model.forward(&engine, tokens, &nothing, &mut Tape::default());
+        model.forward(&engine, &inputs, &nothing, &mut Tape::default());
     };
     let seconds = median_seconds(time, forward);
-    let flops: Flops = model.products(&lengths, &nothing).iter().collect();
+    let flops: Flops = model.products(&extent, &nothing).iter().collect();
     row("forward", seconds, flops.total());
 
     let raw = [("model", "."), ("data", "."), ("task", "text-classification")];
     let mut recipe = RawRecipe::default();
     raw.iter().try_for_each(|(key, value)| recipe.set(key, value))?;
     let recipe = recipe.check()?;
-    for case in cases(&*model, &components) {
+    for case in cases(&model, &components) {
         let update = models::update_of(model.parameters(), &components, &case.active);
         let needs = model.needs(&update, case.cut, false);
-        let tables: Vec<bool> = (0..update.len()).map(|i| model.is_table(i)).collect();
-        let mut gradients = Gradients::new(&engine, model.parameters(), &update, &tables);
+        let mut gradients = Gradients::new(&engine, model.parameters(), &update, &model.tables());
         let mut optimizer = Optimizer::new(&recipe, model.parameters(), &components);
         let mut sizes = vec![StepSize::default(); components.len()];
         case.active.iter().for_each(|&i| sizes[i] = StepSize { learning_rate: 1e-5, active: true });
@@ -197,11 +197,11 @@ fn measure(
             let begun = Instant::now();
             gradients.clear();
             let mut tape = Tape::default();
-            let mut logits = model.forward(&engine, tokens, &needs, &mut tape);
+            let mut logits = model.forward(&engine, &inputs, &needs, &mut tape);
             let forward = begun.elapsed();
             engine.kernels.cross_entropy(logits.data_mut(), &targets, 1.0);
             let sinks = &mut rgft_nn::layers::Sinks { gradients: &mut gradients, probe: &mut Blind };
-            model.backward(&engine, tokens, &needs, logits, &mut tape, sinks);
+            model.backward(&engine, &inputs, &needs, logits, &mut tape, sinks);
             let backward = begun.elapsed();
             optimizer.step(&*engine.kernels, model.parameters_mut(), &gradients, &sizes, 1.0);
             for (phase, time) in
@@ -211,7 +211,7 @@ fn measure(
             }
             count += 1;
         });
-        let products = model.products(&lengths, &needs);
+        let products = model.products(&extent, &needs);
         let flops: Flops = products.iter().collect();
         let scalars: u64 = case.active.iter().map(|&i| components[i].parameters as u64).sum();
         if profile {
@@ -227,7 +227,7 @@ fn measure(
                 of(Pass::Dx),
                 of(Pass::Dw),
                 scalars as f64 / 1e6,
-                saved_bytes(&*model, &engine, tokens, &needs) as f64 / 1e6,
+                saved_bytes(&model, &engine, &inputs, &needs) as f64 / 1e6,
             ));
         }
         row(case.what, seconds, flops.total() + rgft_core::ledger::ADAMW_FLOPS * scalars);
@@ -238,9 +238,9 @@ fn measure(
     Ok(rows)
 }
 
-fn saved_bytes(model: &dyn Model, engine: &Engine, tokens: TokenBatch, needs: &[Needs]) -> usize {
+fn saved_bytes(model: &Model, engine: &Engine, inputs: &Inputs, needs: &[Needs]) -> usize {
     let mut tape = Tape::default();
-    model.forward(engine, tokens, needs, &mut tape);
+    model.forward(engine, inputs, needs, &mut tape);
     4 * tape.scalars()
 }
 

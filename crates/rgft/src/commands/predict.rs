@@ -4,74 +4,63 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
-use rgft_data::{Labels, TableSpec, parse_table, read_table};
-use rgft_kernels::Precision;
-use rgft_train::recipe::{RawRecipe, Texts};
-use rgft_train::{Prediction, Predictor, TrainError};
+use rgft_data::{Labels, TableSpec, parse_table};
+use rgft_train::{Predictor, TrainError};
 use serde_json::{Value, json};
 
-use crate::args::{EvalArgs, PredictArgs};
+use crate::args::{PredictArgs, RecipeArgs};
 use crate::pool;
 use crate::printer::Printer;
 
-/// The columns to read: as given, else as in the run that wrote the folder, else the defaults.
-fn spec(model: &Path, text: &[String], label: Option<&str>) -> Result<TableSpec> {
-    let recipe = model.join("recipe.toml");
-    let raw = if recipe.is_file() { RawRecipe::from_file(&recipe)? } else { RawRecipe::default() };
-    let mut spec = TableSpec { label_separator: raw.label_separator, ..TableSpec::default() };
-    match raw.text_column {
-        Some(Texts::One(column)) => spec.text = vec![column],
-        Some(Texts::Many(columns)) => spec.text = columns,
-        None => {}
-    }
-    if !text.is_empty() {
-        spec.text = text.to_vec();
-    }
-    if let Some(label) = label.map(String::from).or(raw.label_column) {
-        spec.label = label;
-    }
-    Ok(spec)
-}
+/// Classes up to which a confusion matrix is printed; it is in the JSON document in any case.
+const WIDEST_CONFUSION: usize = 12;
 
-pub(crate) fn eval(args: &EvalArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let spec = spec(&args.model, &args.text_column, args.label_column.as_deref())?;
-    let (metrics, rows) = pool::quietly(threads.unwrap_or(0), || {
-        let predictor = Predictor::load(&args.model, Precision::F32)?;
-        let table = read_table(&args.data, &spec, Labels::Required)?;
-        Ok((predictor.evaluate(&table)?.metrics, table.rows.len()))
+pub(crate) fn eval(args: &RecipeArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
+    let raw = args.recipe(threads)?;
+    raw.require("model")?;
+    raw.require("data")?;
+    let (measured, labels) = pool::quietly(threads.unwrap_or(0), || {
+        let predictor = Predictor::load(raw)?;
+        Ok((predictor.evaluate()?, predictor.labels()))
     })?;
+    measured.notes.iter().for_each(|note| printer.note(note));
+    let (metrics, names) = (measured.evaluation.metrics, labels.names());
     let lines: Vec<Vec<String>> =
         metrics.iter().map(|(name, value)| vec![name.clone(), format!("{value:.4}")]).collect();
     printer.table(&["metric", "value"], &lines)?;
-    printer.document(&json!({ "rows": rows, "metrics": metrics }))?;
+    let confusion: Vec<&[u64]> = measured.evaluation.confusion.chunks(names.len().max(1)).collect();
+    if !confusion.is_empty() && names.len() <= WIDEST_CONFUSION {
+        let header: Vec<&str> =
+            ["true \\ predicted"].into_iter().chain(names.iter().map(|n| &n[..])).collect();
+        let row = |(name, counts): (&String, &&[u64])| {
+            std::iter::once(name.clone()).chain(counts.iter().map(u64::to_string)).collect()
+        };
+        printer.table(&header, &names.iter().zip(&confusion).map(row).collect::<Vec<Vec<String>>>())?;
+    }
+    let mut document = json!({ "rows": measured.examples, "metrics": metrics });
+    if !confusion.is_empty() {
+        document["confusion"] = json!({ "labels": names, "counts": confusion });
+    }
+    printer.document(&document)?;
     Ok(())
 }
 
 pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let spec = spec(&args.model, &args.text_column, None)?;
     if let Some(path) = &args.out
         && !path.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent.is_dir())
     {
         let (problem, hint) = ("its folder does not exist".into(), "create it first");
         return Err(TrainError::OutFolder { path: path.clone(), problem, hint }.into());
     }
-    if args.data.is_none() && spec.text.len() > 1 {
-        return Err(TrainError::Mismatch {
-            problem: "this model labels pairs of texts, and a line of standard input is one text".into(),
-            hint: "give a table: --data FILE",
+    let raw = args.recipe()?;
+    let lines = pool::quietly(threads.unwrap_or(0), || {
+        let predictor = Predictor::load(raw)?;
+        match &args.data {
+            Some(path) => Ok(predictor.predict(path)?),
+            None => Ok(predictor.predict_table(&stdin_table(&predictor)?)?),
         }
-        .into());
-    }
-    let table = match &args.data {
-        Some(path) => read_table(path, &spec, Labels::Optional)?,
-        None => stdin_table()?,
-    };
-    let lines: Vec<Value> = pool::quietly(threads.unwrap_or(0), || {
-        let predictor = Predictor::load(&args.model, Precision::F32)?;
-        let predictions = predictor.predict(&table)?;
-        let texts = table.rows.iter().map(|row| &row.texts);
-        Ok(texts.zip(predictions).map(|(texts, p)| line(&predictor, texts, p)).collect())
     })?;
+    let lines: Vec<Value> = lines.into_iter().map(Value::Object).collect();
     match &args.out {
         None => lines.iter().try_for_each(|line| printer.json_line(line))?,
         Some(path) => {
@@ -85,7 +74,17 @@ pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut 
 }
 
 /// Standard input, one text per line.
-fn stdin_table() -> Result<rgft_data::Table> {
+fn stdin_table(predictor: &Predictor) -> Result<rgft_data::Table> {
+    let refuse =
+        |problem: &str| TrainError::Mismatch { problem: problem.into(), hint: "give data: --data FILE" };
+    if !predictor.recipe.task.reads_text() {
+        let problem = format!("a model for {} does not read lines of text", predictor.recipe.task);
+        return Err(refuse(&problem).into());
+    }
+    if predictor.recipe.text_columns.len() > 1 {
+        let problem = "this model labels pairs of texts, and a line of standard input is one text";
+        return Err(refuse(problem).into());
+    }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).map_err(|error| TrainError::Mismatch {
         problem: format!("standard input: {error}"),
@@ -94,29 +93,4 @@ fn stdin_table() -> Result<rgft_data::Table> {
     let lines: String = text.lines().map(|line| format!("{}\n", json!({ "text": line }))).collect();
     let (name, spec) = (Path::new("stdin.jsonl"), TableSpec::default());
     Ok(parse_table(name, lines.as_bytes(), &spec, Labels::Optional)?)
-}
-
-fn line(predictor: &Predictor, texts: &[String], prediction: Prediction) -> Value {
-    let text = match texts {
-        [one] => json!(one),
-        several => json!(several),
-    };
-    let names = predictor.labels.names();
-    let scores = |values: &[f64]| -> Value {
-        Value::Object(names.iter().zip(values).map(|(name, value)| (name.clone(), json!(value))).collect())
-    };
-    match prediction {
-        Prediction::Class { class, probabilities } => json!({
-            "text": text,
-            "label": names.get(class),
-            "score": probabilities[class],
-            "scores": scores(&probabilities),
-        }),
-        Prediction::Labels(values) => {
-            let on: Vec<&String> =
-                names.iter().zip(&values).filter(|(_, p)| **p > 0.5).map(|(n, _)| n).collect();
-            json!({ "text": text, "label": on, "scores": scores(&values) })
-        }
-        Prediction::Value(value) => json!({ "text": text, "score": value }),
-    }
 }

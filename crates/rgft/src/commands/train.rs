@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rgft_core::{Event, RunSummary};
-use rgft_train::recipe::Recipe;
+use rgft_train::recipe::{RawRecipe, Recipe};
 use rgft_train::{OutFolder, Workload};
 
 use crate::args::RecipeArgs;
@@ -10,7 +10,11 @@ use crate::pool;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let raw = args.recipe(threads)?;
+    run_raw(args.recipe(threads)?, printer)
+}
+
+/// Trains by settings as written, and says where the report is.
+pub(crate) fn run_raw(raw: RawRecipe, printer: &mut Printer) -> Result<()> {
     raw.require("out")?;
     let recipe = raw.check()?;
     let summary = run_recipe(&recipe, printer)?;

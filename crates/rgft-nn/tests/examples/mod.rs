@@ -1,0 +1,57 @@
+//! A small example of every registered model: what its `config.json` says, and inputs that it reads.
+
+use rgft_core::{Images, Inputs, Series, Tokens};
+use serde_json::{Value, json};
+
+/// A model and a batch.
+pub struct Example {
+    pub config: Value,
+    pub inputs: Inputs,
+    /// Outputs to ask for; `None` where the model itself says.
+    pub outputs: Option<usize>,
+}
+
+/// Three sequences of unequal length.
+fn tokens(vocabulary: u32) -> Inputs {
+    let lengths = vec![4, 1, 6];
+    let ids = (0..11).map(|i| (i * 7 + 3) % vocabulary).collect();
+    Inputs::Tokens(Tokens { ids, types: vec![0; 11], lengths })
+}
+
+/// Two colour pictures of `size` × `size`.
+fn images(size: usize) -> Inputs {
+    let pixels = (0..2 * size * size * 3).map(|i| (i as f32 * 0.37).sin()).collect();
+    Inputs::Images(Images { pixels, height: size, width: size, channels: 3 })
+}
+
+/// Three windows.
+fn series(steps: usize) -> Inputs {
+    let values = (0..3 * steps).map(|i| (i as f32 * 0.61).sin() + 0.01 * i as f32).collect();
+    Inputs::Series(Series { values, steps })
+}
+
+/// The example of `model_type`.
+pub fn example(model_type: &str) -> Example {
+    let (config, inputs, outputs) = match model_type {
+        "bert" | "roberta" => (
+            json!({
+                "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+                "vocab_size": 30, "max_position_embeddings": 12, "type_vocab_size": 2, "initializer_range": 0.3,
+            }),
+            tokens(30),
+            Some(3),
+        ),
+        "distilbert" => (
+            json!({
+                "dim": 12, "n_layers": 2, "n_heads": 3, "hidden_dim": 20, "vocab_size": 30,
+                "max_position_embeddings": 12, "initializer_range": 0.3,
+            }),
+            tokens(30),
+            Some(3),
+        ),
+        other => panic!("{other}: give it an example here"),
+    };
+    let mut config = config;
+    config["model_type"] = json!(model_type);
+    Example { config, inputs, outputs }
+}

@@ -1,0 +1,85 @@
+//! Text and source code for language models: documents, cut into sequences whose next tokens are learnt.
+
+use std::path::Path;
+
+use rgft_data::{
+    Completion, CorpusDataset, CorpusSpec, Dataset, LabelMap, Objective, TextCodec, UnknownCharacters,
+    locate_corpus, read_corpus,
+};
+use serde_json::Map;
+
+use super::{Examples, Material, VALIDATION_PART, limited, tokenizer_files};
+use crate::TrainError;
+use crate::recipe::{self, Recipe};
+
+/// What stands between a prompt and its completion.
+const SEPARATOR: &str = "\n";
+
+fn spec_of(recipe: &Recipe) -> CorpusSpec {
+    CorpusSpec {
+        text_column: recipe.text_columns[0].clone(),
+        completion: recipe.completion.as_ref().map(|(prompt, completion)| Completion {
+            prompt_column: prompt.clone(),
+            completion_column: completion.clone(),
+            separator: SEPARATOR.into(),
+        }),
+        context: recipe.max_length,
+        extensions: recipe.extensions.clone(),
+        ..CorpusSpec::default()
+    }
+}
+
+/// How the model of a recipe reads and writes text.
+pub(crate) fn codec_of(recipe: &Recipe) -> Result<TextCodec, TrainError> {
+    Ok(TextCodec::from_folder(recipe.tokenizer_folder())?.with_unknown_characters(
+        match recipe.unknown_characters {
+            recipe::UnknownCharacters::Replace => UnknownCharacters::Replace,
+            recipe::UnknownCharacters::Drop => UnknownCharacters::Drop,
+            recipe::UnknownCharacters::Refuse => UnknownCharacters::Refuse,
+        },
+    ))
+}
+
+pub(super) fn load(recipe: &Recipe) -> Result<Material, TrainError> {
+    let files = locate_corpus(&recipe.data, recipe.test.as_deref(), recipe.validation.as_deref())?;
+    let (spec, codec) = (spec_of(recipe), codec_of(recipe)?);
+    let mut notes = Vec::new();
+    let mut read = |path: &Path| -> Result<CorpusDataset, TrainError> {
+        let set = CorpusDataset::new(&read_corpus(path, &spec)?, &codec, &spec)?;
+        notes.extend(set.notes().iter().cloned());
+        Ok(set)
+    };
+    let mut train = read(&files.train)?;
+    let mut test = files.test.as_deref().map(&mut read).transpose()?;
+    let mut validation = files.validation.as_deref().map(read).transpose()?;
+    if test.is_none() && recipe.test_part > 0.0 {
+        (train, test) = train.split(recipe.test_part);
+    }
+    train = limited(recipe.limit_train, train, |set, n| set.subset(0..n));
+    if validation.is_none() {
+        (train, validation) = train.split(VALIDATION_PART);
+        let held = validation.as_ref().map_or(0, Dataset::len);
+        notes.push(format!("no validation file: {held} of {} sequences are held out", held + train.len()));
+    }
+    let validation = validation.unwrap_or_else(|| train.subset(std::iter::empty()));
+    let test = test.map(|test| limited(recipe.limit_test, test, |set, n| set.subset(0..n)));
+    Ok(Material {
+        objective: Objective::NextToken,
+        labels: LabelMap::default(),
+        outputs: None,
+        train: Box::new(train),
+        validation: Box::new(validation),
+        test: test.map(|test| Box::new(test) as Box<dyn Dataset>),
+        files: tokenizer_files(recipe)?,
+        settings: Map::new(),
+        notes,
+    })
+}
+
+pub(super) fn examples(recipe: &Recipe) -> Result<Examples, TrainError> {
+    let (spec, codec) = (spec_of(recipe), codec_of(recipe)?);
+    let set = CorpusDataset::new(&read_corpus(&recipe.data, &spec)?, &codec, &spec)?;
+    let notes = set.notes().to_vec();
+    let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));
+    Ok(Examples { objective: Objective::NextToken, set: Box::new(set), notes })
+}
