@@ -3,9 +3,13 @@
 //! A domain (a file in `workload/`) reads the data that a recipe names and says what the model must output; loading
 //! the model, checking that the two fit, and everything after that is the same for all of them.
 
+mod image;
 mod language;
 mod series;
 mod text;
+
+pub(crate) use language::codec_of;
+pub(crate) use text::subjects_of_table;
 
 use std::path::Path;
 
@@ -230,7 +234,7 @@ fn material(recipe: &Recipe, config: &Value) -> Result<Material, TrainError> {
     match recipe.task {
         Task::CausalLm | Task::Code => language::load(recipe),
         Task::Forecasting => series::load(recipe, config),
-        Task::ImageClassification => todo!(),
+        Task::ImageClassification => image::load(recipe, config),
         _ => text::load(recipe, config),
     }
 }
@@ -240,7 +244,7 @@ pub(crate) fn examples(recipe: &Recipe, config: &Value, model: &Model) -> Result
     match recipe.task {
         Task::CausalLm | Task::Code => language::examples(recipe),
         Task::Forecasting => series::examples(recipe, config),
-        Task::ImageClassification => todo!(),
+        Task::ImageClassification => image::examples(recipe, config),
         _ => text::examples(recipe, config, model),
     }
 }
@@ -258,12 +262,10 @@ pub(crate) fn subjects(
             hint: "use rgft generate",
         }),
         Task::Forecasting => series::subjects(recipe, config, data),
-        Task::ImageClassification => todo!(),
+        Task::ImageClassification => image::subjects(recipe, config, data),
         _ => text::subjects(recipe, config, model, data),
     }
 }
-
-pub(crate) use text::subjects_of_table;
 
 /// The first `limit` examples, or all.
 fn limited<D: Dataset>(limit: Option<usize>, set: D, first: impl Fn(&D, usize) -> D) -> D {

@@ -127,12 +127,12 @@ recipe_keys! {
         "label-separator" label_separator: String, Text, "none", "a text that is not empty";
         /// Tokens after which a text is cut; tokens of a language model's sequences
         "max-length" max_length: usize, Count, "128", "a whole number from 3";
-        /// Training examples to use: the first ones, before a validation part is split off
+        /// Training examples to use, before a validation part is split off: the first ones; of pictures each class in its share
         "limit-train" limit_train: usize, Count, "none: all", "a whole number from 2";
-        /// Test examples to use: the first ones
+        /// Test examples to use, chosen likewise
         "limit-test" limit_test: usize, Count, "none: all", "a whole number from 1";
         /// Part of the data held out for the test where no test file is given (causal-lm, code: of the documents; forecasting: of the time, the latest)
-        "test-part" test_part: f64, Number, "0 unless the task is forecasting, then 0.2", "a number from 0, below 0.9";
+        "test-part" test_part: f64, Number, "0 for every task but forecasting, 0.2 for that", "a number from 0, below 0.9";
     }
 
     "Pictures" {
@@ -144,8 +144,8 @@ recipe_keys! {
         "resize" resize: Resize, Word, "crop", "crop or squash";
         /// How training pictures vary from epoch to epoch
         "augment" augment: Augment, Word, "none", "none, flip or flip-crop";
-        /// How every picture is spoilt, for experiments with shifted inputs: NAME:SEVERITY (1 to 5, after Hendrycks & Dietterich 2019), NAME:sigma=X or NAME:size=N; invert takes none
-        "corrupt" corrupt: String, Text, "none", "gaussian-noise, shot-noise, blur, box-blur, contrast, pixelate or invert, with a severity: gaussian-noise:4";
+        /// How every picture is spoilt, for experiments with shifted inputs: NAME:SEVERITY (1 to 5, after Hendrycks & Dietterich 2019); gaussian-noise:sigma=X on normalised values; box-blur:SIZE; invert
+        "corrupt" corrupt: String, Text, "none", "gaussian-noise, shot-noise, gaussian-blur, contrast or pixelate with a severity (gaussian-noise:4), box-blur:5 or invert";
     }
 
     "Language" {
