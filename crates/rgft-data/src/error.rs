@@ -305,8 +305,20 @@ pub enum DataError {
         /// What is there instead.
         found: String,
     },
+    /// Some of the files of a part.
+    #[error("{}: {found} of the {expected} files of `{name}`", folder.display())]
+    MissingShards {
+        /// The folder.
+        folder: PathBuf,
+        /// What the files are called, without their numbers.
+        name: String,
+        /// How many there are.
+        found: usize,
+        /// How many there should be by their names.
+        expected: usize,
+    },
     /// A picture without a class where one is needed.
-    #[error("{place}: no class")]
+    #[error("{place}: no class\nhint: name the column of classes with --label-column, or put the images of each class into a folder of its name")]
     NoClass {
         /// The file, with the row in it where it holds several.
         place: String,

@@ -12,6 +12,7 @@ mod batches;
 mod dataset;
 mod error;
 mod files;
+mod image;
 mod label;
 pub mod metrics;
 mod objective;
@@ -24,6 +25,10 @@ pub use batches::batches;
 pub use dataset::{Augmentation, Dataset, Example, IGNORED, PackedBatch, Targets, TextDataset};
 pub use error::DataError;
 pub use files::{Files, locate};
+pub use image::{
+    Augment, BlurWidth, Corruption, ImageDataset, ImageFiles, ImageSource, ImageSpec, ImageTable, Resize, Severity,
+    locate_images, read_images,
+};
 pub use label::{LabelMap, Target, encode};
 pub use objective::Objective;
 pub use parquet::{ParquetFile, ParquetValues};

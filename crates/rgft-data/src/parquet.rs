@@ -5,11 +5,15 @@
 //! [`zstd`] on their way. Codecs: none, snappy, gzip, lz4, zstd. Files are read row group by row group, so that no
 //! more than one needs to be in memory. Lists and maps are not read.
 //!
+//! The crate trusts lengths inside of decompressed pages, and panics where they lie: a damaged file is caught here
+//! and told like any other.
+//!
 //! What a column means (a text, a picture, a label) is not known here.
 
 mod zstd;
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,9 +78,9 @@ impl ParquetFile {
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(DataError::Empty { path: path.to_owned() });
         }
-        let bad = |error: ParquetError| bad(path, error);
-        let reader = SerializedFileReader::new(file.try_clone().map_err(io)?).map_err(bad)?;
-        let metadata = reader.metadata().clone();
+        let copy = file.try_clone().map_err(io)?;
+        let read = || SerializedFileReader::new(copy).map(|reader| reader.metadata().clone());
+        let metadata = caught(path, read)?.map_err(|error| bad(path, error))?;
         Ok(Self { path: path.to_owned(), file: Arc::new(file), metadata })
     }
 
@@ -90,6 +94,12 @@ impl ParquetFile {
     #[must_use]
     pub fn groups(&self) -> usize {
         self.metadata.num_row_groups()
+    }
+
+    /// Rows of a group, by the account of the footer.
+    #[must_use]
+    pub fn group_rows(&self, group: usize) -> usize {
+        usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0)
     }
 
     /// The columns by their dotted paths: `text`, `label`, `image.bytes`.
@@ -126,12 +136,20 @@ impl ParquetFile {
     /// # Errors
     /// [`DataError::BadParquet`] for a damaged file, [`DataError::NoColumn`] and [`DataError::ColumnKind`] for a
     /// column that is not there, is a list or of a type that is not read. `option` names the column in messages.
+    ///
+    /// # Panics
+    /// If there is no such group.
     pub fn values(
         &self,
         group: usize,
         column: &str,
         option: &'static str,
     ) -> Result<ParquetValues, DataError> {
+        assert!(group < self.groups(), "group {group} of {}", self.groups());
+        caught(&self.path, || self.read(group, column, option))?
+    }
+
+    fn read(&self, group: usize, column: &str, option: &'static str) -> Result<ParquetValues, DataError> {
         let schema = self.metadata.file_metadata().schema_descr();
         let place = schema.columns().iter().position(|leaf| leaf.path().string() == column);
         let place = place.ok_or_else(|| self.no_column(column, option))?;
@@ -139,7 +157,7 @@ impl ParquetFile {
         if descriptor.max_rep_level() > 0 {
             return Err(self.wrong_kind(column, "a list", "one value for each row"));
         }
-        let rows = usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0);
+        let rows = self.group_rows(group);
         let chunk = self.metadata.row_group(group).column(place);
         let pages = self.pages(chunk, rows).map_err(|error| self.bad(error))?;
         let levels = descriptor.max_def_level();
@@ -275,6 +293,14 @@ impl ParquetFile {
             }),
         }
     }
+}
+
+/// What `read` gives, or its panic as an error. It leaves nothing half done: it owns what it changes.
+fn caught<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DataError> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| DataError::BadParquet {
+        path: path.to_owned(),
+        message: "lengths inside of it contradict each other".to_owned(),
+    })
 }
 
 fn bad(path: &Path, error: ParquetError) -> DataError {
