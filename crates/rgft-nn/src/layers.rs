@@ -9,7 +9,12 @@ pub mod embedding;
 pub mod feed_forward;
 pub mod head;
 pub mod linear;
+pub mod lm_head;
 pub mod norm;
+pub mod pre_norm;
+pub mod rms_norm;
+pub(crate) mod softmax_attention;
+pub mod token_stem;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -17,6 +22,7 @@ use std::ops::Range;
 use rgft_core::{Axis, ComponentKind, Extent, Inputs, Slice, Slices};
 
 use crate::NnError;
+use crate::decoding::Cache;
 use crate::engine::Engine;
 use crate::gradients::Gradients;
 use crate::models::Grain;
@@ -91,6 +97,18 @@ pub trait Block: Debug + Send + Sync {
     fn extent(&self, entering: &Extent) -> Extent {
         entering.clone()
     }
+
+    /// An empty memory of a sequence; `None` where the block cannot go on from the tokens before, one by one.
+    fn cache(&self) -> Option<Cache> {
+        None
+    }
+
+    /// `x` `[new tokens, channels]`, which follow those in `cache`, → y; without a backward. A block that remembers
+    /// nothing runs forward.
+    fn decode(&self, cx: Context, x: Tensor, cache: &mut Cache) -> Tensor {
+        cache.tokens += x.rows();
+        self.forward(cx, x, &mut Tape::default())
+    }
 }
 
 /// The lowest cut level of a model: what turns inputs into the first hidden state.
@@ -120,6 +138,11 @@ pub trait Stem: Debug + Send + Sync {
     /// # Errors
     /// [`NnError::OutOfRange`], [`NnError::Inputs`].
     fn check(&self, parameters: &Parameters, inputs: &Inputs) -> Result<(), NnError>;
+
+    /// The hidden state of tokens that follow `first` others; `None` where the inputs are none.
+    fn decode(&self, _: Context, _ids: &[u32], _first: usize) -> Option<Tensor> {
+        None
+    }
 }
 
 /// A component in the making.
@@ -164,4 +187,24 @@ pub fn groups(n: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
 /// All or nothing.
 pub(crate) fn all_if(condition: bool) -> Slices {
     if condition { Slices::All } else { Slices::None }
+}
+
+/// The columns that these rows of the maps before it make of a hidden activation, taken together: what backward must
+/// bring to those rows.
+pub(crate) fn columns_of_rows<'a>(parts: impl IntoIterator<Item = &'a Slices>) -> Slices {
+    let columns = parts.into_iter().map(|part| match part {
+        Slices::Rows(ranges) => Slices::Cols(ranges.clone()),
+        other if other.is_none() => Slices::None,
+        _ => Slices::All,
+    });
+    columns.fold(Slices::None, union_of_columns)
+}
+
+/// Columns, taken together.
+pub(crate) fn union_of_columns(one: Slices, other: Slices) -> Slices {
+    match (one, other) {
+        (Slices::Cols(a), Slices::Cols(b)) => Slices::Cols(a.union(&b)),
+        (Slices::None, part) | (part, Slices::None) => part,
+        _ => Slices::All,
+    }
 }

@@ -4,6 +4,7 @@
 //! computes nothing that they do not ask for, frozen slices have no gradient buffer, and every product that runs
 //! is counted. Methods, optimizers and data may not come in.
 
+mod decoding;
 mod engine;
 mod error;
 mod gradients;
@@ -17,6 +18,7 @@ mod tape;
 mod tensor;
 pub mod weights;
 
+pub use decoding::Cache;
 pub use engine::Engine;
 pub use error::NnError;
 pub use gradients::{Gradient, GradientBlock, Gradients, RowGradient};

@@ -72,6 +72,16 @@ impl Tensor {
         &mut self.data[..self.rows * self.cols]
     }
 
+    /// The same scalars as `[rows, cols]`.
+    ///
+    /// # Panics
+    /// If they are not as many.
+    pub fn reshaped(mut self, rows: usize, cols: usize) -> Self {
+        assert_eq!(self.rows * self.cols, rows * cols, "[{}, {}] as [{rows}, {cols}]", self.rows, self.cols);
+        (self.rows, self.cols) = (rows, cols);
+        self
+    }
+
     /// A view for products.
     pub fn mat(&self) -> Mat<'_> {
         Mat::new(self.data(), self.rows, self.cols)

@@ -4,15 +4,15 @@
 //! whose columns of the context are needed (`Needs::dx` of the output projection).
 
 use rgft_core::{ComponentKind, Extent, Slices};
-use rgft_kernels::cpu::attention::{AttentionSaved, Heads};
 
 use super::linear::Linear;
 use super::norm::Norm;
-use super::{Block, Context, Part, Sinks, all_if, columns, lengths, rows, whole};
+use super::softmax_attention::SoftmaxAttention;
+use super::{Block, Context, Part, Sinks, all_if, columns, columns_of_rows, lengths, rows, whole};
 use crate::models::Grain;
-use crate::needs::{Needs, runs};
+use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::product::{Pass, Product};
+use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -44,44 +44,27 @@ impl Attention {
         self.query.output / self.heads
     }
 
-    fn shape<'a>(&self, cx: Context<'a>) -> Heads<'a> {
-        Heads {
-            lengths: cx.lengths(),
+    fn core(&self) -> SoftmaxAttention {
+        SoftmaxAttention {
+            site: self.output.site,
             heads: self.heads,
+            kv_heads: self.heads,
             width: self.width(),
-            dropout: cx.engine.dropout(self.output.site, self.dropout),
-            precision: cx.engine.precision,
+            causal: false,
+            dropout: self.dropout,
         }
     }
 
     fn saves_input(&self, cx: Context) -> bool {
         self.inputs().iter().any(|linear| cx.needs[linear.site].reads_some_input())
     }
-
-    /// The heads that backward goes through.
-    fn active_heads(&self, needs: &[Needs]) -> Vec<usize> {
-        let columns = runs(&needs[self.output.site].dx, self.output.input);
-        let width = self.width();
-        (0..self.heads)
-            .filter(|h| columns.iter().any(|c| c.start < (h + 1) * width && h * width < c.end))
-            .collect()
-    }
 }
 
 impl Block for Attention {
     /// `x`, `y` `[tokens, hidden]`.
     fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
-        let [q, k, v] = self.inputs().map(|linear| linear.forward(cx, &x));
-        let shape = self.shape(cx);
-        let mut context = cx.engine.tensor(x.rows(), self.query.output);
-        let saves = !cx.needs[self.output.site].dx.is_none();
-        let mut probabilities = saves.then(|| cx.engine.tensor(1, shape.probabilities()));
-        let kept = probabilities.as_mut().map(Tensor::data_mut);
-        cx.engine.kernels.attention(shape, q.data(), k.data(), v.data(), context.data_mut(), kept);
-        attention_products(self.output.site, cx.lengths(), self.heads, self.width(), |p| cx.engine.count(p));
-        if let Some(probabilities) = probabilities {
-            [q, k, v, probabilities].into_iter().for_each(|tensor| tape.push(tensor));
-        }
+        let projected = self.inputs().map(|linear| linear.forward(cx, &x));
+        let context = self.core().forward(cx, projected, tape);
         let projection = self.output.forward_without_bias(cx, &context);
         self.output.save_input(cx, context, tape);
         let bias = self.output.bias(cx);
@@ -100,20 +83,8 @@ impl Block for Attention {
         let context = self.output.saved_input(cx, tape);
         self.output.backward_parameters(cx, context.as_ref(), branch, sinks);
         let dcontext = self.output.backward_input(cx, branch)?;
-        let [probabilities, v, k, q] = [(); 4].map(|()| tape.pop());
-
-        let active = self.active_heads(cx.needs);
-        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| cx.engine.tensor(q.rows(), q.cols()));
-        let saved =
-            AttentionSaved { q: q.data(), k: k.data(), v: v.data(), probabilities: probabilities.data() };
-        let (shape, d) = (self.shape(cx), dcontext.data());
-        let out = (dq.data_mut(), dk.data_mut(), dv.data_mut());
-        cx.engine.kernels.attention_backward(shape, &active, saved, d, out.0, out.1, out.2);
-        attention_backward_products(self.output.site, cx.lengths(), active.len(), self.width(), |p| {
-            cx.engine.count(p);
-        });
-
-        for (linear, delta) in self.inputs().into_iter().zip([&dq, &dk, &dv]) {
+        let deltas = self.core().backward(cx, &dcontext, tape);
+        for (linear, delta) in self.inputs().into_iter().zip(&deltas) {
             linear.backward_parameters(cx, x.as_ref(), delta, sinks);
             linear.add_backward_input(cx, delta, &mut dx);
         }
@@ -126,42 +97,21 @@ impl Block for Attention {
             linear.products(&needs[linear.site], tokens, out);
         }
         self.output.products(&needs[self.output.site], tokens, out);
-        let (site, width) = (self.output.site, self.width());
-        attention_products(site, lengths, self.heads, width, |p| out.push(p));
-        attention_backward_products(site, lengths, self.active_heads(needs).len(), width, |p| out.push(p));
+        self.core().products(&needs[self.output.site], lengths, out);
     }
 
     fn set_needs(&self, needs: &mut [Needs], update: &[Slices], below: bool, observe: bool) {
-        let mut inner = Slices::None;
         for linear in self.inputs() {
             let own = &mut needs[linear.site];
             own.dx = all_if(below);
             own.observe = observe;
-            for part in [&own.dw, &own.db] {
-                // Rows of Wq, Wk, Wv are columns of the context.
-                let columns = match part {
-                    Slices::Rows(ranges) => Slices::Cols(ranges.clone()),
-                    other if other.is_none() => Slices::None,
-                    _ => Slices::All,
-                };
-                inner = match (inner, columns) {
-                    (Slices::Cols(a), Slices::Cols(b)) => Slices::Cols(a.union(&b)),
-                    (Slices::None, part) | (part, Slices::None) => part,
-                    _ => Slices::All,
-                };
-            }
         }
-        if below || observe {
-            inner = Slices::All;
-        }
-        let width = self.width();
-        // A head is gone through whole.
-        if let Slices::Cols(ranges) = &inner {
-            let whole = ranges.iter().map(|r| r.start / width * width..r.end.div_ceil(width) * width);
-            inner = Slices::Cols(whole.collect());
-        }
+        // Rows of Wq, Wk, Wv are columns of the context.
+        let own = self.inputs().into_iter().flat_map(|l| [&needs[l.site].dw, &needs[l.site].db]);
+        let asked = columns_of_rows(own);
+        let inner = if below || observe { Slices::All } else { asked };
         let output = &mut needs[self.output.site];
-        output.dx = inner.normalised(self.output.output, self.output.input);
+        output.dx = self.core().whole_groups(inner);
         output.observe = observe;
         set_norm_needs(&self.norm, &self.output, needs, update, below, observe);
     }
@@ -203,32 +153,4 @@ pub(crate) fn set_norm_needs(
     own.db = update[norm.bias].clone();
     own.dx = all_if(below || observe || branch_needed);
     own.observe = observe;
-}
-
-fn attention_products(
-    site: usize,
-    lengths: &[usize],
-    heads: usize,
-    width: usize,
-    mut out: impl FnMut(Product),
-) {
-    for &t in lengths {
-        for (m, k, n) in [(t, width, t), (t, t, width)] {
-            out(Product { site, pass: Pass::Forward, batch: heads, m, k, n });
-        }
-    }
-}
-
-fn attention_backward_products(
-    site: usize,
-    lengths: &[usize],
-    heads: usize,
-    width: usize,
-    mut out: impl FnMut(Product),
-) {
-    for &t in lengths.iter().filter(|_| heads > 0) {
-        for (m, k, n) in [(t, t, width), (t, width, t), (t, t, width), (t, t, width)] {
-            out(Product { site, pass: Pass::Dx, batch: heads, m, k, n });
-        }
-    }
 }

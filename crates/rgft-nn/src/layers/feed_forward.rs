@@ -9,7 +9,7 @@ use rgft_kernels::cpu::activation::Activation;
 use super::attention::{norm_part, set_norm_needs};
 use super::linear::Linear;
 use super::norm::Norm;
-use super::{Block, Context, Part, Sinks, all_if, columns, groups, rows};
+use super::{Block, Context, Part, Sinks, all_if, columns, columns_of_rows, groups, rows};
 use crate::models::Grain;
 use crate::needs::{Needs, runs};
 use crate::parameters::Parameters;
@@ -84,13 +84,7 @@ impl Block for FeedForward {
         let up = &mut needs[self.up.site];
         up.dx = all_if(below);
         up.observe = observe;
-        let inner = match (&up.dw, &up.db) {
-            _ if below || observe => Slices::All,
-            (Slices::Rows(a), Slices::Rows(b)) => Slices::Cols(a.union(b)),
-            (Slices::Rows(a), b) | (b, Slices::Rows(a)) if b.is_none() => Slices::Cols(a.clone()),
-            (a, b) if a.is_none() && b.is_none() => Slices::None,
-            _ => Slices::All,
-        };
+        let inner = if below || observe { Slices::All } else { columns_of_rows([&up.dw, &up.db]) };
         let down = &mut needs[self.down.site];
         down.dx = inner.normalised(self.down.output, self.down.input);
         down.observe = observe;

@@ -8,10 +8,11 @@ use rgft_core::{Component, ComponentKind, Extent, Granularity, Inputs, Slice, Sl
 use serde_json::Value;
 
 use crate::NnError;
+use crate::decoding::CachedDecoder;
 use crate::engine::Engine;
 use crate::gradients::Gradients;
 use crate::layers::{Block, Context, Part, Sinks, Stem};
-use crate::models::{Grain, Site, SiteKind};
+use crate::models::{Decoder, Grain, Site, SiteKind};
 use crate::needs::Needs;
 use crate::parameters::Parameters;
 use crate::probe::Probe;
@@ -248,6 +249,11 @@ impl Model {
         let count = slices.iter().map(scalars).sum();
         let fresh = !slices.is_empty() && slices.iter().all(|slice| parameters[slice.parameter].fresh);
         Component { name, kind, layer, depth, slices, parameters: count, fresh }
+    }
+
+    /// An empty sequence to go on with; `None` where the model makes no language.
+    pub fn decoder(&self) -> Option<Box<dyn Decoder + '_>> {
+        CachedDecoder::new(self).map(|decoder| Box::new(decoder) as Box<dyn Decoder>)
     }
 
     /// `config.json` as it should be written back.

@@ -18,4 +18,5 @@ mod head;
 mod linear;
 mod net;
 mod norm;
+mod pre_norm;
 mod truth;

@@ -7,6 +7,7 @@ use rgft_kernels::cpu::scalar::hash;
 use rgft_nn::layers::embedding::Table;
 use rgft_nn::layers::linear::Linear;
 use rgft_nn::layers::norm::Norm;
+use rgft_nn::layers::rms_norm::RmsNorm;
 use rgft_nn::models::SiteKind;
 use rgft_nn::{Needs, Parameter, Parameters};
 
@@ -81,6 +82,17 @@ impl Net {
         let (weight, bias) =
             (self.parameter("weight", &[output, input]), Some(self.parameter("bias", &[output])));
         Linear { site: self.site(SiteKind::Linear { weight, bias }), weight, bias, input, output }
+    }
+
+    pub fn linear_without_bias(&mut self, input: usize, output: usize) -> Linear {
+        let (weight, bias) = (self.parameter("weight", &[output, input]), None);
+        Linear { site: self.site(SiteKind::Linear { weight, bias }), weight, bias, input, output }
+    }
+
+    /// With an ε so large that it cannot be forgotten.
+    pub fn rms_norm(&mut self, width: usize) -> RmsNorm {
+        let weight = self.parameter("gamma", &[width]);
+        RmsNorm { site: self.site(SiteKind::Norm { weight, bias: None }), weight, width, epsilon: 0.05 }
     }
 
     /// With an ε so large that it cannot be forgotten.
