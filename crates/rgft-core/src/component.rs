@@ -45,6 +45,10 @@ pub enum ComponentKind {
     Neurons,
     /// All of a feed-forward block.
     FeedForward,
+    /// A gate of a recurrent layer × a group of its hidden units: rows of W_ih, W_hh and of their biases.
+    Gate,
+    /// A group of a convolution's output channels: rows of its weight, with the norm's entries for them.
+    Channels,
     /// A normalisation's scale and shift, with the bias that is added to the same hidden state.
     Norm,
     /// A whole layer.
@@ -59,6 +63,8 @@ words!(ComponentKind, "component kind", {
     "attention" => ComponentKind::Attention,
     "neurons" => ComponentKind::Neurons,
     "feed-forward" => ComponentKind::FeedForward,
+    "gate" => ComponentKind::Gate,
+    "channels" => ComponentKind::Channels,
     "norm" => ComponentKind::Norm,
     "layer" => ComponentKind::Layer,
     "task-head" => ComponentKind::TaskHead,
@@ -133,6 +139,8 @@ mod tests {
             "attention",
             "neurons",
             "feed-forward",
+            "gate",
+            "channels",
             "norm",
             "layer",
             "task-head",
