@@ -116,6 +116,22 @@ pub enum NnError {
         /// The model's limit.
         limit: usize,
     },
+    /// Windows of series of another length than the model's.
+    #[error("windows of {found} steps, the model reads {expected}\nhint: set `context` to {expected}")]
+    Context {
+        /// Steps of the window.
+        found: usize,
+        /// Steps that the model reads.
+        expected: usize,
+    },
+    /// Pictures of another size than the model's.
+    #[error("images are {found:?}, the model reads {expected:?} (height, width, channels)")]
+    ImageShape {
+        /// Height, width and channels of the images.
+        found: [usize; 3],
+        /// What the model reads.
+        expected: [usize; 3],
+    },
     /// Inputs of a kind that the model does not read.
     #[error("the model reads {expected}\nhint: is this the right --task for the model?")]
     Inputs {

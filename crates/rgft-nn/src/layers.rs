@@ -5,16 +5,30 @@
 //! of one [`Stem`]; a hidden state is a matrix `[rows, channels]` with the rows that an [`Extent`] says.
 
 pub mod attention;
+pub mod batch_norm;
+pub mod conv;
+pub mod conv_norm;
 pub mod embedding;
 pub mod feed_forward;
+pub mod final_norm;
+pub mod final_state_head;
+pub mod forecast_head;
 pub mod head;
+pub mod image_head;
+pub mod image_stem;
 pub mod linear;
 pub mod lm_head;
 pub mod norm;
+pub mod patch_embedding;
+pub mod patch_stem;
 pub mod pre_norm;
+pub mod recurrent;
+pub mod residual_block;
 pub mod rms_norm;
+pub mod series_stem;
 pub(crate) mod softmax_attention;
 pub mod token_stem;
+pub mod window_stem;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -44,6 +58,8 @@ pub struct Context<'a> {
     pub needs: &'a [Needs],
     /// How large what enters is.
     pub extent: &'a Extent,
+    /// What the batch reads, for blocks that bring outputs back to its units; `None` where tokens come one by one.
+    pub inputs: Option<&'a Inputs>,
 }
 
 impl<'a> Context<'a> {

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::lanes::{LANES, each, load, store};
 use super::scalar::{sigmoid, tanh};
 use super::{rows_per_task, vectorised};
 
@@ -15,21 +16,29 @@ pub fn lstm_cell(gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [
         return;
     }
     let pass = |gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [f32]| {
-        vectorised(|| {
-            let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
-            let out = c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden));
-            for ((gates, c_previous), (c, h)) in rows.zip(out) {
-                let [i, f, g, o] = parts(gates, hidden);
-                for k in 0..hidden {
-                    i[k] = sigmoid(i[k]);
-                    f[k] = sigmoid(f[k]);
-                    g[k] = tanh(g[k]);
-                    o[k] = sigmoid(o[k]);
-                    c[k] = f[k] * c_previous[k] + i[k] * g[k];
-                    h[k] = o[k] * tanh(c[k]);
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
+                let out = c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden));
+                for ((gates, c_previous), (c, h)) in rows.zip(out) {
+                    let [i, f, g, o] = parts(gates, hidden);
+                    for at in (0..hidden).step_by(LANES) {
+                        let (ai, af, ag, ao) = (load(i, at), load(f, at), load(g, at), load(o, at));
+                        let before = load(c_previous, at);
+                        let (gi, gf) = (each(|k| sigmoid(ai[k])), each(|k| sigmoid(af[k])));
+                        let (gg, go) = (each(|k| tanh(ag[k])), each(|k| sigmoid(ao[k])));
+                        let state = each(|k| gf[k] * before[k] + gi[k] * gg[k]);
+                        store(h, at, each(|k| go[k] * tanh(state[k])));
+                        store(c, at, state);
+                        store(i, at, gi);
+                        store(f, at, gf);
+                        store(g, at, gg);
+                        store(o, at, go);
+                    }
                 }
-            }
-        });
+            },
+        );
     };
     let task = rows_per_task(h.len() / hidden, 4 * hidden);
     if task * hidden >= h.len() {
@@ -56,26 +65,31 @@ pub fn lstm_cell_backward(
         return;
     }
     let pass = |gates: &mut [f32], c_previous: &[f32], dy: &[f32], carried: &[f32], dc: &mut [f32]| {
-        vectorised(|| {
-            let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
-            let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact(hidden));
-            for (((gates, c_previous), (dy, carried)), dc) in
-                rows.zip(from_above).zip(dc.chunks_exact_mut(hidden))
-            {
-                let [di, df, dg, d_o] = parts(gates, hidden);
-                for k in 0..hidden {
-                    let (i, f, g, o) = (di[k], df[k], dg[k], d_o[k]);
-                    let t = tanh(f * c_previous[k] + i * g);
-                    let dh = dy[k] + carried[k];
-                    let d = dc[k] + dh * o * (1.0 - t * t);
-                    di[k] = d * g * i * (1.0 - i);
-                    df[k] = d * c_previous[k] * f * (1.0 - f);
-                    dg[k] = d * i * (1.0 - g * g);
-                    d_o[k] = dh * t * o * (1.0 - o);
-                    dc[k] = d * f;
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
+                let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact(hidden));
+                for (((gates, c_previous), (dy, carried)), dc) in
+                    rows.zip(from_above).zip(dc.chunks_exact_mut(hidden))
+                {
+                    let [i, f, g, o] = parts(gates, hidden);
+                    for at in (0..hidden).step_by(LANES) {
+                        let (gi, gf, gg, go) = (load(i, at), load(f, at), load(g, at), load(o, at));
+                        let (before, dy, carried, later) =
+                            (load(c_previous, at), load(dy, at), load(carried, at), load(dc, at));
+                        let t = each(|k| tanh(gf[k] * before[k] + gi[k] * gg[k]));
+                        let dh = each(|k| dy[k] + carried[k]);
+                        let d = each(|k| later[k] + dh[k] * go[k] * (1.0 - t[k] * t[k]));
+                        store(i, at, each(|k| d[k] * gg[k] * gi[k] * (1.0 - gi[k])));
+                        store(f, at, each(|k| d[k] * before[k] * gf[k] * (1.0 - gf[k])));
+                        store(g, at, each(|k| d[k] * gi[k] * (1.0 - gg[k] * gg[k])));
+                        store(o, at, each(|k| dh[k] * t[k] * go[k] * (1.0 - go[k])));
+                        store(dc, at, each(|k| d[k] * gf[k]));
+                    }
                 }
-            }
-        });
+            },
+        );
     };
     let task = rows_per_task(dc.len() / hidden, 4 * hidden) * hidden;
     if task >= dc.len() {
@@ -88,7 +102,7 @@ pub fn lstm_cell_backward(
         .for_each(|(((gates, c_previous), (dy, carried)), dc)| pass(gates, c_previous, dy, carried, dc));
 }
 
-/// The four gates of one row; all exactly `hidden` long, so that loops over them need no checks.
+/// The four gates of one row, each `[hidden]`.
 #[inline(always)]
 fn parts(row: &mut [f32], hidden: usize) -> [&mut [f32]; 4] {
     let (i, rest) = row.split_at_mut(hidden);

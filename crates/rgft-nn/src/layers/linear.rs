@@ -60,9 +60,14 @@ impl Linear {
         }
         let mut y = cx.engine.tensor(x.rows(), self.output);
         cx.engine.kernels.fill_rows(y.data_mut(), self.bias(cx));
+        self.add_forward(cx, x, &mut y);
+        y
+    }
+
+    /// `y += x·Wᵀ`: for callers whose y holds biases already.
+    pub fn add_forward(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
-        y
     }
 
     /// Puts on the tape what [`Linear::backward_parameters`] will read of an input that nobody else needs.

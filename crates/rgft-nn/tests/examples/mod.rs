@@ -49,6 +49,43 @@ pub fn example(model_type: &str) -> Example {
             tokens(30),
             Some(3),
         ),
+        "vit" => (
+            json!({
+                "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 20,
+                "image_size": 8, "patch_size": 4, "initializer_range": 0.3,
+            }),
+            images(8),
+            Some(3),
+        ),
+        "patch-transformer" => (
+            json!({
+                "context": 12, "horizon": 4, "patch": 4, "stride": 3, "hidden_size": 12, "num_layers": 2,
+                "num_heads": 3, "ffn": 20, "initializer_range": 0.3,
+            }),
+            series(12),
+            None,
+        ),
+        "gru-lm" | "lstm-lm" => (
+            json!({ "num_layers": 2, "hidden_size": 7, "embedding_size": 5, "vocab_size": 20 }),
+            tokens(20),
+            None,
+        ),
+        "gru-classifier" | "lstm-classifier" => (
+            json!({
+                "num_layers": 2, "hidden_size": 7, "embedding_size": 5, "vocab_size": 20, "bidirectional": true,
+                "pooling": if model_type == "gru-classifier" { "last" } else { "mean" },
+            }),
+            tokens(20),
+            Some(3),
+        ),
+        "gru-forecaster" | "lstm-forecaster" => (
+            json!({
+                "num_layers": 2, "hidden_size": 7, "context": 12, "horizon": 4, "instance_norm": true,
+                "patch": if model_type == "gru-forecaster" { 1 } else { 3 },
+            }),
+            series(12),
+            None,
+        ),
         other => panic!("{other}: give it an example here"),
     };
     let mut config = config;

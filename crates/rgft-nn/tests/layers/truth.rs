@@ -42,6 +42,11 @@ impl Truth<'_> {
         x.iter().enumerate().map(|(i, x)| x * keep(i)).collect()
     }
 
+    /// What is to be added to element `i` of a site's output: for layers that read it before the output is complete.
+    pub fn shift(&self, site: usize, i: usize) -> f64 {
+        self.shifts[site].get(i).copied().unwrap_or(0.0)
+    }
+
     /// Every site's output goes through here.
     pub fn site(&self, site: usize, input: Vec<f64>, mut output: Vec<f64>) -> Vec<f64> {
         self.passages.borrow_mut()[site] = Passage { input, output: output.clone() };
