@@ -220,6 +220,8 @@ pub(crate) fn kind_label(kind: ComponentKind) -> &'static str {
         ComponentKind::Attention => "attention",
         ComponentKind::Neurons => "neuron groups",
         ComponentKind::FeedForward => "feed-forward",
+        ComponentKind::Channels => "channel groups",
+        ComponentKind::Gate => "gates",
         ComponentKind::Norm => "norm",
         ComponentKind::Layer => "whole layer",
         ComponentKind::TaskHead => "task head",
