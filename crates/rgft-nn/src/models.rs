@@ -7,6 +7,8 @@ pub mod bert;
 pub(crate) mod build;
 pub(crate) mod chain;
 pub(crate) mod config_keys;
+pub mod gpt2;
+pub mod llama;
 pub mod rnn;
 
 use std::path::Path;
@@ -39,13 +41,17 @@ pub enum Purpose {
 pub const MODELS: &[(&str, Purpose, Load)] = &[
     ("bert", Purpose::Text, bert::load),
     ("distilbert", Purpose::Text, bert::load),
-    ("roberta", Purpose::Text, bert::load),
+    ("gpt2", Purpose::Language, gpt2::load),
     ("gru-classifier", Purpose::Text, rnn::load),
     ("gru-forecaster", Purpose::Series, rnn::load),
     ("gru-lm", Purpose::Language, rnn::load),
+    ("llama", Purpose::Language, llama::load),
     ("lstm-classifier", Purpose::Text, rnn::load),
     ("lstm-forecaster", Purpose::Series, rnn::load),
     ("lstm-lm", Purpose::Language, rnn::load),
+    ("qwen2", Purpose::Language, llama::load),
+    ("qwen3", Purpose::Language, llama::load),
+    ("roberta", Purpose::Text, bert::load),
 ];
 
 /// What models of this `model_type` are for; `None` where it is not known.

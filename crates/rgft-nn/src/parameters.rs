@@ -13,6 +13,16 @@ pub enum Stored {
     /// `[out, height, width, in]` in memory, so that a patch of a channels-last image is a dot product with a row;
     /// `[out, in, height, width]` in the file.
     ChannelsLast,
+    /// `[out, in]` or `[out]` in memory; in the file one of `blocks` blocks of columns of the transposed `tensor`:
+    /// `[in, blocks · out]` or `[blocks · out]`.
+    TransposedBlock {
+        /// The name in the file, which several parameters share.
+        tensor: String,
+        /// Which block.
+        block: usize,
+        /// How many there are.
+        blocks: usize,
+    },
 }
 
 impl Stored {
@@ -22,7 +32,28 @@ impl Stored {
             Self::AsIs => shape.to_vec(),
             Self::Reshaped(stored) => stored.clone(),
             Self::ChannelsLast => vec![shape[0], shape[3], shape[1], shape[2]],
+            Self::TransposedBlock { blocks, .. } => {
+                shape[1..].iter().copied().chain([blocks * shape[0]]).collect()
+            }
         }
+    }
+
+    /// The name in the file of what is called `name`.
+    pub(crate) fn name<'a>(&'a self, name: &'a str) -> &'a str {
+        match self {
+            Self::TransposedBlock { tensor, .. } => tensor,
+            _ => name,
+        }
+    }
+
+    /// Where in the file's tensor each scalar stands, row by row, for a [`Stored::TransposedBlock`] of `shape`.
+    pub(crate) fn places(&self, shape: &[usize]) -> impl Iterator<Item = usize> + use<> {
+        let (out, input) = (shape[0], shape.get(1).copied().unwrap_or(1));
+        let (block, blocks) = match self {
+            Self::TransposedBlock { block, blocks, .. } => (*block, *blocks),
+            _ => (0, 1),
+        };
+        (0..out).flat_map(move |o| (0..input).map(move |i| (i * blocks + block) * out + o))
     }
 
     /// The scalars of a file as they stand in memory, where they have `shape`.
@@ -30,13 +61,14 @@ impl Stored {
         match self {
             Self::AsIs | Self::Reshaped(_) => data,
             Self::ChannelsLast => swap_inner(&data, shape[0], shape[3], shape[1] * shape[2]),
+            Self::TransposedBlock { .. } => self.places(shape).map(|at| data[at]).collect(),
         }
     }
 
-    /// The scalars as they stand in a file; `None` where they stand alike.
+    /// The scalars as they stand in a file; `None` where they stand alike, or as a part of something larger.
     pub(crate) fn write(&self, data: &[f32], shape: &[usize]) -> Option<Vec<f32>> {
         match self {
-            Self::AsIs | Self::Reshaped(_) => None,
+            Self::AsIs | Self::Reshaped(_) | Self::TransposedBlock { .. } => None,
             Self::ChannelsLast => Some(swap_inner(data, shape[0], shape[1] * shape[2], shape[3])),
         }
     }
@@ -159,5 +191,16 @@ mod tests {
         // Output 1, input 2, row 1, column 0.
         assert_eq!(file[24 + 2 * 6 + 3], memory[24 + 3 * 4 + 2]);
         assert_eq!(stored.read(file, &shape), memory);
+    }
+
+    #[test]
+    fn blocks_of_a_transposed_tensor_are_found() {
+        // [in 2, 3 blocks of out 2]
+        let file: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let stored = |block| Stored::TransposedBlock { tensor: "c_attn.weight".into(), block, blocks: 3 };
+        assert_eq!(stored(1).shape(&[2, 2]), [2, 6]);
+        assert_eq!(stored(1).read(file.clone(), &[2, 2]), [2.0, 8.0, 3.0, 9.0]);
+        assert_eq!(stored(2).shape(&[4]), [12]);
+        assert_eq!(stored(2).read(file, &[4]), [8.0, 9.0, 10.0, 11.0]);
     }
 }

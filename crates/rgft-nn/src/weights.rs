@@ -13,7 +13,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::NnError;
-use crate::parameters::Parameter;
+use crate::parameters::{Parameter, Stored as Placement};
 
 /// Named tensors, in their stored types; borrowed where they are only written.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +109,16 @@ impl<'a> Checkpoint<'a> {
     /// Adds (or replaces) a parameter, as it stands in files.
     pub fn push_parameter(&mut self, parameter: &'a Parameter) {
         let shape = parameter.stored.shape(&parameter.shape);
+        if let Placement::TransposedBlock { tensor, .. } = &parameter.stored {
+            if !self.by_name.contains_key(tensor) {
+                self.push_owned(tensor, &shape, &vec![0.0; shape.iter().product()]);
+            }
+            let bytes = self.tensors[self.by_name[tensor]].bytes.to_mut();
+            for (at, x) in parameter.stored.places(&parameter.shape).zip(&parameter.data) {
+                bytes[4 * at..4 * at + 4].copy_from_slice(&x.to_le_bytes());
+            }
+            return;
+        }
         match parameter.stored.write(&parameter.data, &parameter.shape) {
             None => self.push_f32(&parameter.name, &shape, &parameter.data),
             Some(data) => self.push_owned(&parameter.name, &shape, &data),

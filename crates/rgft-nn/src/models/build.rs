@@ -41,8 +41,9 @@ impl<'a> Builder<'a> {
         init: Init,
         stored: Stored,
     ) -> Result<usize, NnError> {
-        let bare = name.strip_prefix(self.optional_prefix).unwrap_or(name);
-        let (data, fresh) = self.weights.take(&[name, bare], &stored.shape(shape), init)?;
+        let found = stored.name(name);
+        let bare = found.strip_prefix(self.optional_prefix).unwrap_or(found);
+        let (data, fresh) = self.weights.take(&[found, bare], &stored.shape(shape), init)?;
         let data = stored.read(data, shape);
         let (name, shape) = (name.into(), shape.to_vec());
         Ok(self.parameters.push(Parameter { name, shape, data, fresh, stored, buffer: false }))

@@ -86,6 +86,22 @@ pub fn example(model_type: &str) -> Example {
             series(12),
             None,
         ),
+        "llama" | "qwen2" | "qwen3" => (
+            json!({
+                "hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+                "head_dim": 4, "intermediate_size": 20, "vocab_size": 30, "max_position_embeddings": 12,
+                "tie_word_embeddings": model_type == "llama", "initializer_range": 0.3,
+            }),
+            tokens(30),
+            None,
+        ),
+        "gpt2" => (
+            json!({
+                "n_embd": 12, "n_layer": 2, "n_head": 3, "vocab_size": 30, "n_positions": 12, "initializer_range": 0.3,
+            }),
+            tokens(30),
+            None,
+        ),
         other => panic!("{other}: give it an example here"),
     };
     let mut config = config;
