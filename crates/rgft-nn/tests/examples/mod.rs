@@ -4,11 +4,11 @@ use rgft_core::{Images, Inputs, Series, Tokens};
 use serde_json::{Value, json};
 
 /// A model and a batch.
-pub struct Example {
-    pub config: Value,
-    pub inputs: Inputs,
+pub(crate) struct Example {
+    pub(crate) config: Value,
+    pub(crate) inputs: Inputs,
     /// Outputs to ask for; `None` where the model itself says.
-    pub outputs: Option<usize>,
+    pub(crate) outputs: Option<usize>,
 }
 
 /// Three sequences of unequal length.
@@ -31,7 +31,7 @@ fn series(steps: usize) -> Inputs {
 }
 
 /// The example of `model_type`.
-pub fn example(model_type: &str) -> Example {
+pub(crate) fn example(model_type: &str) -> Example {
     let (config, inputs, outputs) = match model_type {
         "bert" | "roberta" => (
             json!({
@@ -101,6 +101,20 @@ pub fn example(model_type: &str) -> Example {
             }),
             tokens(30),
             None,
+        ),
+        "resnet-cifar" => (json!({ "depth": 8, "widths": [4, 8, 8], "image_size": 9 }), images(9), Some(3)),
+        "resnet" => (
+            json!({ "block": "bottleneck", "depths": [1, 2], "widths": [4, 8], "image_size": 17 }),
+            images(17),
+            Some(3),
+        ),
+        "mobilenet_v2" => (
+            json!({
+                "inverted_residual_setting": [[1, 8, 1, 1], [2, 8, 2, 2]], "stem_channels": 8, "last_channel": 16,
+                "image_size": 16,
+            }),
+            images(16),
+            Some(3),
         ),
         other => panic!("{other}: give it an example here"),
     };
