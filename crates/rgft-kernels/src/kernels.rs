@@ -13,7 +13,7 @@ use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
 use crate::cpu::rope::{self, Rotation};
 use crate::cpu::scalar::Dropout;
-use crate::cpu::{embedding, gated, gru, loss, lstm, residual, rms_norm, rows, time_major};
+use crate::cpu::{embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major};
 use crate::{Mat, MatMut, Precision, gemm};
 
 /// The processor's kernels (see [`crate::cpu`]).
@@ -109,6 +109,22 @@ kernels! {
     pooling::pool => fn pool(kind: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f32]);
     pooling::pool_backward => fn pool_backward(kind: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]);
 
+    patches::image_patches => fn image_patches(
+        pixels: &[f32], height: usize, width: usize, channels: usize, patch: usize, out: &mut [f32],
+    );
+    patches::series_patches => fn series_patches(
+        x: &[f32], steps: usize, patch: usize, stride: usize, out: &mut [f32],
+    );
+    patches::tokens_of_patches => fn tokens_of_patches(
+        projected: &[f32], bias: &[f32], class: &[f32], positions: &[f32], cols: usize, out: &mut [f32],
+    );
+
+    instance_norm::instance_units => fn instance_units(x: &[f32], steps: usize, epsilon: f32, units: &mut [f32]);
+    instance_norm::instance_norm => fn instance_norm(x: &mut [f32], steps: usize, units: &[f32]);
+    instance_norm::instance_denorm => fn instance_denorm(
+        y: &mut [f32], horizon: usize, units: &[f32], slopes_only: bool,
+    );
+
     rows::fill_rows => fn fill_rows(out: &mut [f32], bias: &[f32]);
     rows::add_column_sums => fn add_column_sums(
         x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32],
@@ -150,6 +166,12 @@ kernels! {
     );
 
     image_pool::max_pool => fn max_pool(shape: MapShape, x: &[f32], y: &mut [f32], winners: &mut [f32]);
+    image_pool::pad_channels => fn pad_channels(
+        shape: MapShape, x: &[f32], before: usize, channels_out: usize, y: &mut [f32],
+    );
+    image_pool::pad_channels_backward => fn pad_channels_backward(
+        shape: MapShape, d: &[f32], before: usize, channels_out: usize, dx: &mut [f32],
+    );
     image_pool::max_pool_backward => fn max_pool_backward(
         shape: MapShape, d: &[f32], winners: &[f32], dx: &mut [f32],
     );

@@ -3,6 +3,7 @@
 
 pub mod decoder;
 pub mod images;
+pub mod patches;
 pub mod recurrent;
 
 use crate::Mat;

@@ -108,7 +108,7 @@ fn sum_row(input: NormInput, row: usize, z: &mut [f32]) {
 
 /// Sums in 16 lanes, so that the loop vectorises (floating-point addition may not be reordered otherwise).
 #[inline(always)]
-fn lanes(n: usize, at: impl Fn(usize) -> f32) -> f32 {
+pub(crate) fn lanes(n: usize, at: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0.0f32; 16];
     let whole = n / 16 * 16;
     for i in (0..whole).step_by(16) {
