@@ -47,7 +47,7 @@ impl Decoder for CachedDecoder<'_> {
         let (types, lengths) = (vec![0; ids.len()], vec![ids.len()]);
         model.check(&Inputs::Tokens(Tokens { ids: ids.to_vec(), types, lengths }))?;
         let extent = Extent::Sequences(vec![ids.len()]);
-        let cx = |extent| Context { engine, parameters: &model.parameters, needs, extent };
+        let cx = |extent| Context { engine, parameters: &model.parameters, needs, extent, inputs: None };
         let x = model.stem.block.decode(cx(&extent), ids, *fed);
         let Some(mut x) = x.filter(|_| !ids.is_empty()) else {
             return Err(NnError::Inputs { expected: "at least one token" });

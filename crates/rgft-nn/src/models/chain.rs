@@ -134,17 +134,23 @@ impl Model {
         extents
     }
 
-    fn context<'a>(&'a self, engine: &'a Engine, needs: &'a [Needs], extent: &'a Extent) -> Context<'a> {
-        Context { engine, parameters: &self.parameters, needs, extent }
+    fn context<'a>(
+        &'a self,
+        engine: &'a Engine,
+        inputs: &'a Inputs,
+        needs: &'a [Needs],
+        extent: &'a Extent,
+    ) -> Context<'a> {
+        Context { engine, parameters: &self.parameters, needs, extent, inputs: Some(inputs) }
     }
 
     /// Outputs `[rows, outputs]`, a row per example (or per token, for language models); saves on the tape what
     /// `needs` ask for.
     pub fn forward(&self, engine: &Engine, inputs: &Inputs, needs: &[Needs], tape: &mut Tape) -> Tensor {
         let extents = self.extents(inputs.extent());
-        let mut x = self.stem.block.forward(self.context(engine, needs, &extents[0]), inputs, tape);
+        let mut x = self.stem.block.forward(self.context(engine, inputs, needs, &extents[0]), inputs, tape);
         for (level, extent) in self.blocks.iter().zip(&extents[1..]) {
-            x = level.block.forward(self.context(engine, needs, extent), x, tape);
+            x = level.block.forward(self.context(engine, inputs, needs, extent), x, tape);
         }
         x
     }
@@ -162,11 +168,11 @@ impl Model {
         let extents = self.extents(inputs.extent());
         let mut d = residual;
         for (level, extent) in self.blocks.iter().zip(&extents[1..]).rev() {
-            let cx = self.context(engine, needs, extent);
+            let cx = self.context(engine, inputs, needs, extent);
             let Some(below) = level.block.backward(cx, d, tape, sinks) else { return };
             d = below;
         }
-        self.stem.block.backward(self.context(engine, needs, &extents[0]), inputs, d, tape, sinks);
+        self.stem.block.backward(self.context(engine, inputs, needs, &extents[0]), inputs, d, tape, sinks);
     }
 
     /// The products that forward and backward run under `needs` for inputs of this extent.
