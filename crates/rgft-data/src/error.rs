@@ -19,14 +19,14 @@ pub enum DataError {
         reason: std::io::Error,
     },
     /// The name does not say how to read the file.
-    #[error("{}: unknown kind of table, expected .csv, .tsv, .jsonl or .json", path.display())]
+    #[error("{}: unknown kind of table, expected .csv, .tsv, .jsonl, .json or .parquet", path.display())]
     UnknownExtension {
         /// The file.
         path: PathBuf,
     },
     /// A data folder without a training file.
     #[error(
-        "{}: no train.csv, train.tsv, train.jsonl or train.json in this folder, which holds {found}\nhint: name the training file itself",
+        "{}: no train.csv, train.tsv, train.jsonl, train.json or train.parquet in this folder, which holds {found}\nhint: name the training file itself",
         folder.display()
     )]
     NoTrainFile {
@@ -248,6 +248,65 @@ pub enum DataError {
         path: PathBuf,
         /// Line of the row.
         line: usize,
+    },
+
+    // ---- corpora ----
+    /// A model's folder without anything to make ids with.
+    #[error(
+        "{}: no tokenizer.json and no vocab.json of characters in this folder\nhint: `\"tokenizer\": \"bytes\"` in config.json makes every byte a token",
+        folder.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A vocabulary of characters that is none.
+    #[error("{}: {message}, expected {{\"a\": 0, \"b\": 1, …}} with one character a key and ids from 0 without gaps", path.display())]
+    BadVocabulary {
+        /// `vocab.json`.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A character that the vocabulary lacks, where such are refused.
+    #[error("{}:{line}: the character `{character}` is not in the model's vocabulary\nhint: --unknown-characters replace or drop", path.display())]
+    UnknownCharacter {
+        /// The file, or "text".
+        path: PathBuf,
+        /// Its line; of a table that of the row.
+        line: usize,
+        /// The character, escaped.
+        character: String,
+    },
+    /// Ids beyond the rows of the model's output.
+    #[error("{}: it gives the id {id}, but the model has {outputs} tokens (vocab_size in config.json)", path.display())]
+    TokenOutOfRange {
+        /// The tokenizer or vocabulary.
+        path: PathBuf,
+        /// The first such id.
+        id: u32,
+        /// Rows of the output.
+        outputs: usize,
+    },
+    /// No text in any file or row.
+    #[error("{}: no text, expected at least one document that is not empty and within the limits", path.display())]
+    NoDocuments {
+        /// File or folder.
+        path: PathBuf,
+    },
+    /// Documents of one token each, or prompts alone.
+    #[error("{}: nothing to predict, expected a document of at least two tokens", path.display())]
+    NoSequences {
+        /// File or folder.
+        path: PathBuf,
+    },
+    /// A context or stride that cannot be.
+    #[error("context {context} and stride {stride}, expected 1 ≤ stride ≤ context")]
+    BadContext {
+        /// Input tokens of a sequence.
+        context: usize,
+        /// Tokens between the starts of two.
+        stride: usize,
     },
 
     // ---- images ----

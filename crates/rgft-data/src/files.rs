@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{DataError, listed};
 
 /// File names (without extension) that mean validation data.
-const VALIDATION_STEMS: [&str; 4] = ["dev", "validation", "valid", "val"];
+pub(crate) const VALIDATION_STEMS: [&str; 4] = ["dev", "validation", "valid", "val"];
 
 /// Extensions of tables, lower case.
-const EXTENSIONS: [&str; 4] = ["csv", "tsv", "jsonl", "json"];
+const EXTENSIONS: [&str; 5] = ["csv", "tsv", "jsonl", "json", "parquet"];
 
 /// The files of one data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Files {
 /// Finds the files of a data set.
 ///
 /// `data` is the training file, or a folder with `train.*` and perhaps `dev.*` (or `validation`, `valid`,
-/// `val`) and `test.*`, where `*` is `csv`, `tsv`, `jsonl` or `json`, in any case. `test` and `validation`
+/// `val`) and `test.*`, where `*` is `csv`, `tsv`, `jsonl`, `json` or `parquet`, in any case. `test` and `validation`
 /// name files that replace those of the folder.
 ///
 /// # Errors
@@ -60,20 +60,30 @@ pub fn locate(data: &Path, test: Option<&Path>, validation: Option<&Path>) -> Re
 
 /// The tables of a folder, by name.
 fn tables_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let io = |reason| DataError::Io { path: folder.to_owned(), reason };
-    let mut tables = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if EXTENSIONS.contains(&extension(&path).as_str()) && path.is_file() {
-            tables.push(path);
-        }
-    }
-    tables.sort();
-    Ok(tables)
+    files_in(folder, is_table)
 }
 
-/// The only table whose stem is one of `stems`.
-fn one_of(
+/// Whether the extension is that of a table.
+pub(crate) fn is_table(path: &Path) -> bool {
+    EXTENSIONS.contains(&extension(path).as_str())
+}
+
+/// The files of a folder that are `wanted`, by name.
+pub(crate) fn files_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, DataError> {
+    let io = |reason| DataError::Io { path: folder.to_owned(), reason };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if wanted(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The only file whose stem is one of `stems`.
+pub(crate) fn one_of(
     folder: &Path,
     tables: &[PathBuf],
     part: &'static str,

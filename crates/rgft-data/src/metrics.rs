@@ -3,9 +3,12 @@
 //! Counts: tp, fp, fn of a class are its true positives, false positives, false negatives, and
 //! `F1 = 2 tp / (2 tp + fp + fn)`, 0 where nothing was there and nothing was found (as scikit-learn).
 
+mod language;
+
 use std::collections::BTreeMap;
 
 use crate::dataset::Targets;
+pub use language::LanguageSums;
 
 /// Metrics by name.
 pub type Metrics = BTreeMap<String, f64>;

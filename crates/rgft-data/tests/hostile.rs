@@ -53,7 +53,7 @@ fn files_that_are_no_text() {
         "nul.csv",
         "nul.csv:3: a NUL byte, expected text\nhint: is this a binary file, or one in UTF-16?",
     );
-    refused("notes.txt", "notes.txt: unknown kind of table, expected .csv, .tsv, .jsonl or .json");
+    refused("notes.txt", "notes.txt: unknown kind of table, expected .csv, .tsv, .jsonl, .json or .parquet");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn empty_texts_become_special_tokens_where_there_are_any() {
 fn folders_without_a_training_file() {
     assert_eq!(
         message(locate(&folder().join("no_train"), None, None)),
-        "no_train: no train.csv, train.tsv, train.jsonl or train.json in this folder, which holds all.csv\n\
+        "no_train: no train.csv, train.tsv, train.jsonl, train.json or train.parquet in this folder, which holds all.csv\n\
          hint: name the training file itself"
     );
     assert_eq!(

@@ -1,7 +1,8 @@
-//! Tables of text: CSV, TSV, JSONL and JSON files to [`Table`], the same rows whatever the format.
+//! Tables of text: CSV, TSV, JSONL, JSON and Parquet files to [`Table`], the same rows whatever the format.
 //!
 //! Text is kept as it stands; labels stay raw here, because what a label means depends on the task.
 
+mod columns;
 mod delimited;
 mod json;
 
@@ -70,23 +71,26 @@ pub struct Table {
 }
 
 /// Reads a table; its extension says how: `.csv` and `.tsv` (RFC 4180 quoting, first row is the header),
-/// `.jsonl` (one object per line), `.json` (an array of objects, or as `.jsonl`). UTF-8, with or without BOM.
+/// `.jsonl` (one object per line), `.json` (an array of objects, or as `.jsonl`), all in UTF-8, with or without BOM;
+/// `.parquet`.
 ///
 /// # Errors
 /// Anything that is wrong with the file, with file and line.
 pub fn read_table(path: &Path, spec: &TableSpec, labels: Labels) -> Result<Table, DataError> {
+    if extension(path) == "parquet" {
+        check_columns(spec)?;
+        return not_empty(path, columns::rows(path, spec, labels)?);
+    }
     let bytes = std::fs::read(path).map_err(|reason| DataError::Io { path: path.to_owned(), reason })?;
     parse_table(path, &bytes, spec, labels)
 }
 
-/// [`read_table`] for bytes that are already in memory; `path` names them and gives the extension.
+/// [`read_table`] for text that is already in memory; `path` names it and gives the extension. Parquet is no text.
 ///
 /// # Errors
 /// As [`read_table`].
 pub fn parse_table(path: &Path, bytes: &[u8], spec: &TableSpec, labels: Labels) -> Result<Table, DataError> {
-    if !(1..=2).contains(&spec.text.len()) {
-        return Err(DataError::TextColumns { found: spec.text.len() });
-    }
+    check_columns(spec)?;
     let parse = match extension(path).as_str() {
         "csv" => |source: &Source<'_>| delimited::rows(source, b','),
         "tsv" => |source: &Source<'_>| delimited::rows(source, b'\t'),
@@ -95,7 +99,17 @@ pub fn parse_table(path: &Path, bytes: &[u8], spec: &TableSpec, labels: Labels) 
         _ => return Err(DataError::UnknownExtension { path: path.to_owned() }),
     };
     let text = decode(path, bytes)?;
-    let rows = parse(&Source { path, text, spec, labels })?;
+    not_empty(path, parse(&Source { path, text, spec, labels })?)
+}
+
+fn check_columns(spec: &TableSpec) -> Result<(), DataError> {
+    match spec.text.len() {
+        1..=2 => Ok(()),
+        found => Err(DataError::TextColumns { found }),
+    }
+}
+
+fn not_empty(path: &Path, rows: Vec<Row>) -> Result<Table, DataError> {
     if rows.is_empty() {
         return Err(DataError::NoRows { path: path.to_owned() });
     }
@@ -123,16 +137,20 @@ impl Source<'_> {
         }
     }
 
-    /// A label cell: trimmed, and split where the specification says so.
     fn label(&self, cell: &str) -> RawLabel {
-        let cell = cell.trim();
-        match self.spec.label_separator.as_deref() {
-            Some(separator) if !separator.is_empty() => RawLabel::Many(
-                cell.split(separator).map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
-            ),
-            _ if cell.is_empty() => RawLabel::None,
-            _ => RawLabel::One(cell.to_owned()),
-        }
+        label_of_cell(self.spec, cell)
+    }
+}
+
+/// A label cell: trimmed, and split where the specification says so.
+fn label_of_cell(spec: &TableSpec, cell: &str) -> RawLabel {
+    let cell = cell.trim();
+    match spec.label_separator.as_deref() {
+        Some(separator) if !separator.is_empty() => RawLabel::Many(
+            cell.split(separator).map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
+        ),
+        _ if cell.is_empty() => RawLabel::None,
+        _ => RawLabel::One(cell.to_owned()),
     }
 }
 
