@@ -7,9 +7,15 @@ pub mod bert;
 pub(crate) mod build;
 pub(crate) mod chain;
 pub(crate) mod config_keys;
+mod encoder_blocks;
 pub mod gpt2;
+mod image_classifier;
 pub mod llama;
+pub mod mobilenet;
+pub mod patch_transformer;
+pub mod resnet;
 pub mod rnn;
+pub mod vit;
 
 use std::path::Path;
 
@@ -42,16 +48,21 @@ pub const MODELS: &[(&str, Purpose, Load)] = &[
     ("bert", Purpose::Text, bert::load),
     ("distilbert", Purpose::Text, bert::load),
     ("gpt2", Purpose::Language, gpt2::load),
-    ("gru-classifier", Purpose::Text, rnn::load),
-    ("gru-forecaster", Purpose::Series, rnn::load),
-    ("gru-lm", Purpose::Language, rnn::load),
     ("llama", Purpose::Language, llama::load),
-    ("lstm-classifier", Purpose::Text, rnn::load),
-    ("lstm-forecaster", Purpose::Series, rnn::load),
-    ("lstm-lm", Purpose::Language, rnn::load),
     ("qwen2", Purpose::Language, llama::load),
     ("qwen3", Purpose::Language, llama::load),
     ("roberta", Purpose::Text, bert::load),
+    ("mobilenet_v2", Purpose::Images, mobilenet::load),
+    ("resnet", Purpose::Images, resnet::load),
+    ("resnet-cifar", Purpose::Images, resnet::load),
+    ("gru-classifier", Purpose::Text, rnn::load),
+    ("gru-forecaster", Purpose::Series, rnn::load),
+    ("gru-lm", Purpose::Language, rnn::load),
+    ("lstm-classifier", Purpose::Text, rnn::load),
+    ("lstm-forecaster", Purpose::Series, rnn::load),
+    ("lstm-lm", Purpose::Language, rnn::load),
+    ("patch-transformer", Purpose::Series, patch_transformer::load),
+    ("vit", Purpose::Images, vit::load),
 ];
 
 /// What models of this `model_type` are for; `None` where it is not known.

@@ -1,6 +1,6 @@
 //! The one checker: any layer, any plan.
 
-use rgft_core::{Extent, Slices};
+use rgft_core::{Extent, Inputs, Slices};
 use rgft_kernels::Precision;
 use rgft_nn::layers::{Block, Context, Sinks};
 use rgft_nn::{Activation, Engine, Flops, Gradients, Needs, Probe, Product, Tape, Tensor};
@@ -21,6 +21,10 @@ pub trait Layer {
     fn extent(&self) -> Extent {
         Extent::Sequences(LENGTHS.to_vec())
     }
+    /// What the batch reads, where the layer looks at it.
+    fn inputs(&self) -> Option<&Inputs> {
+        None
+    }
 }
 
 /// A block in f64.
@@ -29,6 +33,10 @@ pub trait Twin: Block {
     /// How large what enters is.
     fn entering(&self) -> Extent {
         Extent::Sequences(LENGTHS.to_vec())
+    }
+    /// What the batch reads, where the block looks at it.
+    fn reads(&self) -> Option<&Inputs> {
+        None
     }
 }
 
@@ -56,6 +64,10 @@ impl<B: Twin> Layer for B {
     fn extent(&self) -> Extent {
         self.entering()
     }
+
+    fn inputs(&self) -> Option<&Inputs> {
+        self.reads()
+    }
 }
 
 /// Writes down what it sees: `(site, a, δ)`, token ids as numbers.
@@ -67,6 +79,7 @@ impl Probe for Recorder {
         let input = match input {
             Activation::Dense(tensor) => tensor.data().to_vec(),
             Activation::Rows(ids) => ids.iter().map(|&id| id as f32).collect(),
+            Activation::Maps { x, .. } => x.to_vec(),
         };
         self.0.push((site, input, delta.data().to_vec()));
     }
@@ -100,7 +113,7 @@ impl Subject<'_> {
     }
 
     fn context<'a>(&'a self, engine: &'a Engine, needs: &'a [Needs], extent: &'a Extent) -> Context<'a> {
-        Context { engine, parameters: &self.net.parameters, needs, extent }
+        Context { engine, parameters: &self.net.parameters, needs, extent, inputs: self.layer.inputs() }
     }
 
     /// A forward pass under the loss's dy = `c`, and its backward pass.
