@@ -309,6 +309,162 @@ pub enum DataError {
         stride: usize,
     },
 
+    // ---- time series ----
+    /// A folder or a pattern with no file of series.
+    #[error("{}: no .csv file here\nhint: name a file, a folder of .csv files, or a pattern with *", path.display())]
+    NoSeriesFiles {
+        /// The folder or pattern.
+        path: PathBuf,
+    },
+    /// The name does not say how to read the file of series.
+    #[error("{}: unknown kind of time series, expected .csv or .tsv", path.display())]
+    UnknownSeriesExtension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A setting that no file can fit.
+    #[error("{key} {found}, expected {expected}")]
+    SeriesSetting {
+        /// Its name.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What it can be.
+        expected: &'static str,
+    },
+    /// A cell of the date column that does not parse.
+    #[error("{}:{line}: `{found}` in column `{column}` is no date, expected {expected}", path.display())]
+    NotADate {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// The column of dates.
+        column: String,
+        /// What was found.
+        found: String,
+        /// The formats that are read.
+        expected: &'static str,
+    },
+    /// A cell of a series that is neither empty nor a finite number.
+    #[error("{}:{line}: `{found}` in column `{column}`, expected a finite number, or nothing where it is missing", path.display())]
+    NotANumberInColumn {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// The series.
+        column: String,
+        /// What was found.
+        found: String,
+    },
+    /// No column of numbers.
+    #[error("{}:{line}: no column of numbers among {columns}\nhint: columns are separated by commas in .csv and by tabs in .tsv, and the first row names them", path.display())]
+    NoSeries {
+        /// The file.
+        path: PathBuf,
+        /// Line of the header.
+        line: usize,
+        /// Names in the header, comma-separated.
+        columns: String,
+    },
+    /// A series without a single value.
+    #[error("{}: column `{column}` holds no value", path.display())]
+    NoValues {
+        /// The file.
+        path: PathBuf,
+        /// The series.
+        column: String,
+    },
+    /// A target that is named twice.
+    #[error("targets: `{column}` twice")]
+    DuplicateTarget {
+        /// The series.
+        column: String,
+    },
+    /// Several rows, all of the same time.
+    #[error("{}: {rows} rows of one and the same time, expected a series", path.display())]
+    OneMoment {
+        /// The file.
+        path: PathBuf,
+        /// How many rows.
+        rows: usize,
+    },
+    /// Dates that are no regular sampling.
+    #[error(
+        "{}: {rows} moments in {steps} steps of {interval} (their most frequent distance), expected at least every second step\nhint: is a date mistyped? Bring irregular data to regular steps first",
+        path.display()
+    )]
+    Irregular {
+        /// The file.
+        path: PathBuf,
+        /// Different moments.
+        rows: usize,
+        /// Steps from the first to the last.
+        steps: usize,
+        /// The step, in words.
+        interval: String,
+    },
+    /// A cell without a value, where none may be missing.
+    #[error("{}:{line}: no value in column `{column}`\nhint: --set missing=interpolate fills gaps", path.display())]
+    MissingValue {
+        /// The file.
+        path: PathBuf,
+        /// Line of the row.
+        line: usize,
+        /// The series.
+        column: String,
+    },
+    /// A step without a row, where none may be missing.
+    #[error("{}: no row for {time}, one of {missing} missing steps of {interval}\nhint: --set missing=interpolate fills gaps", path.display())]
+    MissingStep {
+        /// The file.
+        path: PathBuf,
+        /// The first such step.
+        time: String,
+        /// The step, in words.
+        interval: String,
+        /// How many there are.
+        missing: usize,
+    },
+    /// A part of a file that does not hold one window.
+    #[error(
+        "{}: {found} of {steps} steps for {part}, expected at least {expected}\nhint: a window takes context {context} + horizon {horizon} steps; make them smaller, or the parts larger",
+        path.display()
+    )]
+    TooFewSteps {
+        /// The file.
+        path: PathBuf,
+        /// Which part.
+        part: &'static str,
+        /// Its steps.
+        found: usize,
+        /// Steps of the file.
+        steps: usize,
+        /// Steps that it needs.
+        expected: usize,
+        /// Steps seen.
+        context: usize,
+        /// Steps forecast.
+        horizon: usize,
+    },
+    /// A series that the model was not trained on.
+    #[error("series `{name}` has no scale in scaling.json, which has {known}\nhint: name the column that the model knows with --targets, or rename it")]
+    UnknownSeries {
+        /// The series.
+        name: String,
+        /// The series that are known, comma-separated.
+        known: String,
+    },
+    /// A file of scales that is none.
+    #[error("{}: {message}, expected finite means and positive standard deviations by series", path.display())]
+    BadScaling {
+        /// `scaling.json`.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+
     // ---- images ----
     /// A Parquet file that is cut short, damaged, or of another kind.
     #[error("{}: no Parquet file that can be read: {message}", path.display())]

@@ -14,11 +14,13 @@ mod corpus;
 mod dataset;
 mod error;
 mod files;
+mod joined;
 mod image;
 mod label;
 pub mod metrics;
 mod objective;
 mod parquet;
+mod series;
 pub mod snippets;
 mod split;
 mod table;
@@ -34,6 +36,7 @@ pub use corpus::{
 pub use dataset::{Augmentation, Dataset, Example, IGNORED, PackedBatch, Targets, TextDataset};
 pub use error::DataError;
 pub use files::{Files, locate};
+pub use joined::joined;
 pub use image::{
     Augment, BlurWidth, Corruption, ImageDataset, ImageFiles, ImageSource, ImageSpec, ImageTable, Resize, Severity,
     locate_images, read_images,
@@ -41,6 +44,10 @@ pub use image::{
 pub use label::{LabelMap, Target, encode};
 pub use objective::Objective;
 pub use parquet::{ParquetFile, ParquetValues};
+pub use series::{
+    Missing, Scaling, SeriesDataset, SeriesParts, SeriesScaling, SeriesSpec, SeriesTable, SeriesUnit, parse_series,
+    read_series, series_files,
+};
 pub use split::{Split, split_stratified};
 pub use table::{Labels, RawLabel, Row, Table, TableSpec, parse_table, read_table};
 pub use text_codec::{EncodedText, StreamingDecoder, TextCodec, UnknownCharacters};

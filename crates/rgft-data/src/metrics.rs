@@ -148,6 +148,23 @@ pub fn regression(predicted: &[f32], truth: &[f32]) -> Metrics {
     found
 }
 
+/// A forecast's errors against those of naive forecasts on the same data
+/// ([`Dataset::baselines`](crate::Dataset::baselines)): `mse_ratio_last_value`, `mse_ratio_seasonal`, and likewise for
+/// `mae`. Below 1 is better than naive. Left out where the naive forecast is perfect.
+#[must_use]
+pub fn forecast_ratios(found: &Metrics, baselines: &Metrics) -> Metrics {
+    let mut ratios = Metrics::new();
+    for error in ["mse", "mae"] {
+        for rule in ["last_value", "seasonal"] {
+            let naive = baselines.get(&format!("{error}_{rule}")).filter(|naive| **naive > 0.0);
+            if let (Some(own), Some(naive)) = (found.get(error), naive) {
+                ratios.insert(format!("{error}_ratio_{rule}"), own / naive);
+            }
+        }
+    }
+    ratios
+}
+
 fn metrics<const N: usize>(values: [(&str, f64); N]) -> Metrics {
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -202,6 +219,16 @@ mod tests {
         // Deviations (-4/3, -1/3, 5/3) and (-2, 0, 2): 6 / √(42/9 · 8).
         close(&found, "pearson", 6.0 / (42.0f64 / 9.0 * 8.0).sqrt());
         assert!(!regression(&[1.0, 1.0], &[1.0, 2.0]).contains_key("pearson"));
+    }
+
+    #[test]
+    fn ratios_to_naive_forecasts() {
+        let found = metrics([("mse", 0.5), ("mae", 0.3), ("pearson", 0.9)]);
+        let naive = metrics([("mse_last_value", 2.0), ("mae_last_value", 0.6), ("mse_seasonal", 0.0)]);
+        let ratios = forecast_ratios(&found, &naive);
+        close(&ratios, "mse_ratio_last_value", 0.25);
+        close(&ratios, "mae_ratio_last_value", 0.5);
+        assert_eq!(ratios.len(), 2);
     }
 
     #[test]
