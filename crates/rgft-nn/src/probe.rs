@@ -1,5 +1,7 @@
 //! Watching carried-back residuals. A probe sees what passes a site; it never changes numbers.
 
+use rgft_kernels::cpu::conv::ConvShape;
+
 use crate::engine::Engine;
 use crate::tensor::Tensor;
 
@@ -10,6 +12,13 @@ pub enum Activation<'a> {
     Dense(&'a Tensor),
     /// Rows of an embedding table, one per token.
     Rows(&'a [u32]),
+    /// The maps that a convolution slides over.
+    Maps {
+        /// `[examples, height, width, in]`.
+        x: &'a [f32],
+        /// How it slides.
+        shape: ConvShape,
+    },
 }
 
 /// Sees `(site, a, δ)` in backward order: the site's input and `δ = ∂ℓ/∂output` `[rows, out]`.

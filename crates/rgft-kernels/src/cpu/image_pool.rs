@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{rows_per_task, vectorised};
+use super::{for_row_blocks, rows_per_task, vectorised};
 
 /// Maps `[examples, height, width, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,42 @@ pub fn max_pool_backward(shape: MapShape, d: &[f32], winners: &[f32], dx: &mut [
     });
 }
 
+/// Every second pixel, with zero channels around: `x` → `y` `[examples, ⌈height/2⌉, ⌈width/2⌉, channels_out]`, whose
+/// channels `before..before + channels` are the input's and the others 0.
+pub fn pad_channels(shape: MapShape, x: &[f32], before: usize, channels_out: usize, y: &mut [f32]) {
+    let [height, width] = shape.pooled();
+    for_row_blocks(y, channels_out, |first, y| {
+        for (p, y) in y.chunks_exact_mut(channels_out).enumerate() {
+            let at = source(shape, [height, width], first + p) * shape.channels;
+            y[..before].fill(0.0);
+            y[before..before + shape.channels].copy_from_slice(&x[at..][..shape.channels]);
+            y[before + shape.channels..].fill(0.0);
+        }
+    });
+}
+
+/// The gradient of [`pad_channels`]: what `d`, in the shape of y, says is added to `dx`, in the shape of x.
+pub fn pad_channels_backward(shape: MapShape, d: &[f32], before: usize, channels_out: usize, dx: &mut [f32]) {
+    let [height, width] = shape.pooled();
+    let image = shape.height * shape.width * shape.channels;
+    if dx.is_empty() {
+        return;
+    }
+    dx.par_chunks_mut(image).enumerate().for_each(|(example, dx)| {
+        for p in 0..height * width {
+            let at = source(shape, [height, width], p) * shape.channels;
+            let d = &d[(example * height * width + p) * channels_out + before..][..shape.channels];
+            dx[at..][..shape.channels].iter_mut().zip(d).for_each(|(dx, d)| *dx += d);
+        }
+    });
+}
+
+/// The pixel that pixel `p` of maps half as high and wide comes from.
+fn source(shape: MapShape, [height, width]: [usize; 2], p: usize) -> usize {
+    let (line, column) = (p / width, p % width);
+    ((line / height) * shape.height + 2 * (line % height)) * shape.width + 2 * column
+}
+
 /// Number and pixel of each tap that lies inside the map.
 #[inline(always)]
 fn taps(shape: MapShape, example: usize, row: usize, column: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -114,6 +150,22 @@ mod tests {
                 assert!(dx[i] == 0.0 || y.contains(&x[i]));
             }
         }
+    }
+
+    #[test]
+    fn padded_channels_and_their_transpose() {
+        let shape = MapShape { examples: 2, height: 3, width: 4, channels: 2 };
+        let x: Vec<f32> = (0..48u8).map(f32::from).collect();
+        let mut y = vec![f32::NAN; 2 * 2 * 2 * 5];
+        pad_channels(shape, &x, 1, 5, &mut y);
+        // Example 1, row 1, column 1: pixel (2, 2) of the input.
+        assert_eq!(y[35..], [0.0, 44.0, 45.0, 0.0, 0.0]);
+        let d: Vec<f32> = (0..40u8).map(|i| f32::from(i) - 17.0).collect();
+        let mut dx = vec![1.0; 48];
+        pad_channels_backward(shape, &d, 1, 5, &mut dx);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let added: Vec<f32> = dx.iter().map(|dx| dx - 1.0).collect();
+        assert_eq!(dot(&y, &d), dot(&x, &added));
     }
 
     #[test]

@@ -1,6 +1,12 @@
 //! From a checkpoint to parameters under their public names and sites in forward order: what every model is built with.
 
 use crate::NnError;
+use rgft_kernels::cpu::batch_norm::Clip;
+use rgft_kernels::cpu::conv::ConvShape;
+
+use crate::layers::batch_norm::BatchNorm;
+use crate::layers::conv::Conv;
+use crate::layers::conv_norm::ConvNorm;
 use crate::layers::embedding::Table;
 use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
@@ -89,5 +95,35 @@ impl<'a> Builder<'a> {
     ) -> Result<Table, NnError> {
         let weight = self.parameter(&format!("{path}.weight"), &[rows, width], init)?;
         Ok(Table { site: self.site(path, SiteKind::Embedding { weight }), weight })
+    }
+
+    /// A convolution without bias and its batch norm, under the paths `conv` and `norm`; `name` is what its components
+    /// are called by inside of their block.
+    pub(crate) fn conv_norm(
+        &mut self,
+        name: &str,
+        [conv, norm]: [&str; 2],
+        shape: ConvShape,
+        epsilon: f32,
+        clip: Clip,
+    ) -> Result<ConvNorm, NnError> {
+        let ConvShape { input, output, kernel, stride, padding, groups, .. } = shape;
+        // He et al. (2015), by what a filter reaches.
+        let deviation = (2.0 / (kernel * kernel * output / groups) as f32).sqrt();
+        let memory = [output, kernel, kernel, input / groups];
+        let path = format!("{conv}.weight");
+        let weight = self.stored(&path, &memory, Init::Normal(deviation), Stored::ChannelsLast)?;
+        let site = self.site(conv, SiteKind::Conv { weight, bias: None });
+        let conv = Conv { site, weight, input, output, kernel, stride, padding, groups };
+        let mut vector = |part: &str, start| {
+            self.parameter(&format!("{norm}.{part}"), &[output], Init::Constant(start))
+        };
+        let (weight, bias) = (vector("weight", 1.0)?, vector("bias", 0.0)?);
+        let (mean, variance) = (vector("running_mean", 0.0)?, vector("running_var", 1.0)?);
+        [mean, variance].into_iter().for_each(|statistic| self.parameters[statistic].buffer = true);
+        let site = self.site(norm, SiteKind::Norm { weight, bias: Some(bias) });
+        let momentum = 0.1;
+        let norm = BatchNorm { site, weight, bias, mean, variance, width: output, epsilon, momentum, clip };
+        Ok(ConvNorm { name: name.into(), conv, norm })
     }
 }

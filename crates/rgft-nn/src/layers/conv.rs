@@ -1,0 +1,152 @@
+//! A convolution of channels-last maps, without a bias: what follows is a norm, which has one.
+//!
+//! A hidden state `[N·H·W, C]` is the maps of N examples; `W` is `[out, kernel, kernel, in/groups]`. With `δ = ∂ℓ/∂y`,
+//! rows `R` of `W` are columns of y: `dW_R = Σ_pixels δ_Rᵀ·patch`, one product over the gathered columns of `δ`. dx is
+//! needed whole or not at all.
+//!
+//! Counted as the product of patches and weights that it is, `[N·H'·W', kernel²·in/groups]·[…, out/groups]` per group,
+//! however the kernel goes about it; dx the same with its sums over what δ holds.
+
+use rgft_core::{Extent, Slices};
+use rgft_kernels::cpu::conv::ConvShape;
+
+use super::{Context, Sinks};
+use crate::needs::{Needs, runs};
+use crate::probe::Activation;
+use crate::product::{Pass, Product};
+use crate::tensor::Tensor;
+
+/// A convolution.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Its site.
+    pub site: usize,
+    /// Parameter index of `W`.
+    pub weight: usize,
+    /// Input channels.
+    pub input: usize,
+    /// Output channels.
+    pub output: usize,
+    /// Rows, and columns, of a filter.
+    pub kernel: usize,
+    /// Pixels from one place of the filter to the next.
+    pub stride: usize,
+    /// Zeros around a map.
+    pub padding: usize,
+    /// Groups of channels that do not meet.
+    pub groups: usize,
+}
+
+/// Examples, rows and columns of maps.
+///
+/// # Panics
+/// If sequences enter: a model is built so that they do not.
+pub(crate) fn maps(extent: &Extent) -> [usize; 3] {
+    match *extent {
+        Extent::Maps { examples, height, width } => [examples, height, width],
+        Extent::Sequences(_) => panic!("this layer reads maps"),
+    }
+}
+
+impl Conv {
+    /// What is convolved when `extent` enters.
+    pub fn shape(&self, extent: &Extent) -> ConvShape {
+        let [examples, height, width] = maps(extent);
+        ConvShape {
+            examples,
+            height,
+            width,
+            input: self.input,
+            output: self.output,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            groups: self.groups,
+        }
+    }
+
+    /// The extent of what leaves it.
+    pub fn extent(&self, entering: &Extent) -> Extent {
+        let shape = self.shape(entering);
+        let [height, width] = shape.places();
+        Extent::Maps { examples: shape.examples, height, width }
+    }
+
+    fn needs<'a>(&self, cx: Context<'a>) -> &'a Needs {
+        &cx.needs[self.site]
+    }
+
+    /// Whether backward will read the input.
+    pub fn reads_input(&self, needs: &[Needs]) -> bool {
+        needs[self.site].reads_some_input()
+    }
+
+    /// `x` `[N·H·W, in]` → `[N·H'·W', out]`.
+    pub fn forward(&self, cx: Context, x: &[f32]) -> Tensor {
+        let shape = self.shape(cx.extent);
+        let mut y = cx.engine.tensor(shape.rows(), self.output);
+        cx.engine.count(self.product(shape, Pass::Forward, self.output));
+        let weight = cx.parameters.data(self.weight);
+        cx.engine.kernels.conv_forward(shape, x, weight, y.data_mut(), cx.engine.precision);
+        y
+    }
+
+    /// Shows `δ` to the probe and accumulates dW; `x` is the input, where backward reads it.
+    pub fn backward_parameters(&self, cx: Context, x: Option<&[f32]>, delta: &Tensor, sinks: &mut Sinks) {
+        let (needs, shape) = (self.needs(cx), self.shape(cx.extent));
+        let Some(x) = x else { return };
+        if needs.observe {
+            sinks.probe.see(cx.engine, self.site, Activation::Maps { x, shape }, delta);
+        }
+        if needs.dw.is_none() {
+            return;
+        }
+        let rows = runs(&needs.dw, self.output);
+        let (dw, written) = sinks.gradients.accumulate(self.weight);
+        let wanted = rows.iter().map(ExactSizeIterator::len).sum();
+        cx.engine.count(self.product(shape, Pass::Dw, wanted));
+        let (delta, dw) = (delta.data(), dw.data_mut());
+        cx.engine.kernels.conv_backward_weight(shape, x, delta, &rows, dw, written, cx.engine.precision);
+    }
+
+    /// dx `[N·H·W, in]`, added `onto` what is there; `None` where it is not needed.
+    pub fn backward_input(&self, cx: Context, delta: &Tensor, onto: Option<Tensor>) -> Option<Tensor> {
+        if self.needs(cx).dx.is_none() {
+            return None;
+        }
+        let shape = self.shape(cx.extent);
+        let add = onto.is_some();
+        let mut dx = onto.unwrap_or_else(|| cx.engine.tensor(cx.extent.rows(), self.input));
+        cx.engine.count(self.product(shape, Pass::Dx, self.output));
+        let (weight, out) = (cx.parameters.data(self.weight), dx.data_mut());
+        cx.engine.kernels.conv_backward_input(shape, weight, delta.data(), out, add, cx.engine.precision);
+        Some(dx)
+    }
+
+    fn product(&self, shape: ConvShape, pass: Pass, outputs: usize) -> Product {
+        let (pixels, patch) = (shape.rows(), shape.patch());
+        let of_a_group = self.output / self.groups;
+        let (batch, m, k, n) = match pass {
+            Pass::Forward => (self.groups, pixels, patch, of_a_group),
+            Pass::Dx => (self.groups, pixels, of_a_group, patch),
+            _ => (1, outputs, pixels, patch),
+        };
+        Product { site: self.site, pass, batch, m, k, n }
+    }
+
+    /// The products of forward and backward when `extent` enters.
+    pub fn products(&self, needs: &[Needs], extent: &Extent, out: &mut Vec<Product>) {
+        let (needs, shape) = (&needs[self.site], self.shape(extent));
+        out.push(self.product(shape, Pass::Forward, self.output));
+        if !needs.dx.is_none() {
+            out.push(self.product(shape, Pass::Dx, self.output));
+        }
+        match &needs.dw {
+            Slices::Rows(ranges) if !ranges.is_empty() => {
+                out.push(self.product(shape, Pass::Dw, ranges.len()));
+            }
+            Slices::All => out.push(self.product(shape, Pass::Dw, self.output)),
+            _ => {}
+        }
+    }
+}
