@@ -401,6 +401,7 @@ fn the_public_files_are_read_whole() {
         let test = SeriesParts::split(&table, &spec).unwrap().test.unwrap();
         assert_eq!(test.len(), series * ((steps as f64 * 0.2).round() as usize - 23), "{name}");
         let found = test.baselines();
+        eprintln!("{name}: naive forecasts of the test part: {found:?}");
         assert!(found.values().all(|error| error.is_finite() && *error > 0.0), "{name}: {found:?}");
         if season.is_some() {
             assert!(found["mse_seasonal"] < found["mse_last_value"], "{name}: {found:?}");
