@@ -9,6 +9,8 @@
 //! Biases, norms and embeddings are as cheap exactly as approximately, so they are always exact. A component's
 //! energy is the sum over its slices.
 
+mod conv;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -189,6 +191,9 @@ impl Probe for Tracker {
             }
             (SiteKind::Embedding { weight }, Activation::Rows(ids)) => {
                 self.embedding(engine, weight, ids, delta);
+            }
+            (SiteKind::Conv { weight, .. }, Activation::Maps { x, shape }) => {
+                self.conv(engine, site, weight, (shape, x), delta);
             }
             // A site is shown what its kind takes in.
             _ => {}

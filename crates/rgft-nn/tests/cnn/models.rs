@@ -85,7 +85,7 @@ fn gradients(model: &Model, update: &[Slices], cut: usize) -> Vec<Vec<f32>> {
     let mut gradients = Gradients::new(&engine, model.parameters(), update, &model.tables());
     engine.record();
     model.forward_backward(&engine, &inputs, &needs, &mut gradients, &mut Blind, |logits| {
-        engine.kernels.cross_entropy(logits.data_mut(), &[0, 3, 1], 1.0 / 3.0)
+        engine.kernels.cross_entropy(logits.data_mut(), &[0, 3, 1], 1.0)
     });
     let (mut executed, mut planned) = (engine.recorded(), model.products(&inputs.extent(), &needs));
     executed.sort_unstable();
