@@ -148,6 +148,20 @@ fn ten_steps_of_adamw_are_pytorchs() {
 }
 
 #[test]
+fn the_second_step_allocates_nothing() {
+    for name in FAMILY {
+        let golden = golden(name);
+        let engine = Engine::new(Precision::F32);
+        let all = golden.model.parameters().everything();
+        let mut gradients = Gradients::new(&engine, golden.model.parameters(), &all, &golden.model.tables());
+        step(&golden, &engine, &mut gradients);
+        let warm = engine.arena.allocations();
+        step(&golden, &engine, &mut gradients);
+        assert_eq!(engine.arena.allocations(), warm, "{name}");
+    }
+}
+
+#[test]
 fn components_are_gates_by_groups_of_hidden_units() {
     let model = golden("lstm-classifier").model;
     let components = model.components(Grain::default());

@@ -11,6 +11,7 @@
 
 mod gru;
 mod lstm;
+mod pace;
 mod state;
 mod steps;
 
@@ -18,6 +19,7 @@ use std::ops::Range;
 
 use rgft_core::{ComponentKind, Extent, Slices};
 
+use self::pace::{Pace, shape};
 use self::steps::{Steps, step_products};
 use super::linear::Linear;
 use super::{Block, Context, Part, Sinks, all_if, groups, rows};
@@ -88,62 +90,6 @@ pub struct Recurrent {
     pub dropout: f32,
     /// Whether nothing below has parameters: then `δ` never leaves it.
     pub lowest: bool,
-}
-
-/// What a direction's forward and backward work on.
-#[derive(Clone, Copy)]
-struct Pace<'a> {
-    cx: Context<'a>,
-    direction: &'a Direction,
-    steps: &'a Steps,
-    /// The direction's columns of the layer's output, and how many that has.
-    columns: (usize, usize),
-}
-
-impl Pace<'_> {
-    fn columns(&self) -> Range<usize> {
-        self.columns.0..self.columns.0 + self.direction.hidden()
-    }
-
-    /// Writes the states after each row to the direction's columns of `y`, in packed order: `states` those before
-    /// each row in time-major order, `last` those at the ends.
-    fn write_output(&self, states: &Tensor, last: &Tensor, y: &mut Tensor) {
-        let after = self.steps.after(self.direction.reverse);
-        let sources = [states.data(), last.data()];
-        let columns = self.columns();
-        self.cx.engine.kernels.gather_rows_into_columns(
-            sources,
-            &after,
-            y.data_mut(),
-            self.columns.1,
-            columns,
-        );
-    }
-
-    /// The direction's columns of `dy` in time-major order.
-    fn gather_dy(&self, dy: &Tensor) -> Tensor {
-        let columns = self.columns();
-        let mut own = self.cx.engine.tensor(dy.rows(), columns.len());
-        let rows = self.steps.packed();
-        self.cx.engine.kernels.gather_rows(dy.data(), dy.cols(), columns, rows, own.data_mut());
-        own
-    }
-
-    /// Counts the products with `W_hh` of all steps.
-    fn count(&self, pass: Pass) {
-        let recurrent = &self.direction.recurrent;
-        step_products(recurrent.site, pass, self.cx.lengths(), shape(recurrent, pass), |product| {
-            self.cx.engine.count(product);
-        });
-    }
-}
-
-/// `(k, n)` of a step's product with `W_hh`.
-fn shape(recurrent: &Linear, pass: Pass) -> (usize, usize) {
-    match pass {
-        Pass::Forward => (recurrent.input, recurrent.output),
-        _ => (recurrent.output, recurrent.input),
-    }
 }
 
 impl Recurrent {

@@ -4,7 +4,8 @@
 
 use rgft_kernels::{Mat, MatMut};
 
-use super::{Pace, now_and_next, with_biases};
+use super::pace::Pace;
+use super::{now_and_next, with_biases};
 use crate::layers::Sinks;
 use crate::product::Pass;
 use crate::tape::Tape;
