@@ -268,19 +268,25 @@ fn pass(
 ) -> Vec<f64> {
     let reach = (weights.len() / 2) as isize;
     let last = length as isize - 1;
+    let taps_of = |at: isize| -> Vec<(usize, f64)> {
+        let places = (at - reach..).zip(weights);
+        let inside = places.filter(|(place, _)| border == Border::Repeated || (0..=last).contains(place));
+        let mut taps: Vec<_> =
+            inside.map(|(place, weight)| (place.clamp(0, last) as usize * stride, *weight)).collect();
+        let sum: f64 = taps.iter().map(|(_, weight)| weight).sum();
+        taps.iter_mut().for_each(|(_, weight)| *weight /= sum);
+        taps
+    };
+    let taps: Vec<_> = (0..=last).map(taps_of).collect();
     let mut filtered = Vec::with_capacity(values.len());
     for line in 0..lines {
         let line = &values[line * run..(line + 1) * run];
-        for at in 0..length {
-            let taps: Vec<(usize, f64)> = (at as isize - reach..)
-                .zip(weights)
-                .filter(|(place, _)| border == Border::Repeated || (0..=last).contains(place))
-                .map(|(place, weight)| (place.clamp(0, last) as usize, *weight))
-                .collect();
-            let sum: f64 = taps.iter().map(|(_, weight)| weight).sum();
-            filtered.extend((0..stride).map(|offset| {
-                taps.iter().map(|(place, weight)| line[place * stride + offset] * weight).sum::<f64>() / sum
-            }));
+        for taps in &taps {
+            filtered.extend(
+                (0..stride).map(|offset| {
+                    taps.iter().map(|(place, weight)| line[place + offset] * weight).sum::<f64>()
+                }),
+            );
         }
     }
     filtered

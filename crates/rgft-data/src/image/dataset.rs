@@ -162,19 +162,22 @@ impl Pictures {
         self.height * self.width * self.channels
     }
 
-    /// Normalises and varies a picture into `out`, `[height, width, channels]`; `scratch` is for its noise.
+    /// Normalises and varies a picture into `out`, `[height, width, channels]`; `scratch` holds it before it moves.
     fn write(&self, picture: usize, variation: Variation, out: &mut [f32], scratch: &mut Vec<f32>) {
         let (h, w, c) = (self.height, self.width, self.channels);
         let bytes = &self.pixels[picture * self.values()..][..self.values()];
-        scratch.clear();
-        scratch.extend(bytes.chunks_exact(c).flat_map(|pixel| {
-            pixel.iter().zip(&self.normalised).map(|(byte, normalised)| normalised[usize::from(*byte)])
-        }));
-        if let Some(sigma) = self.sigma {
-            add_noise(scratch, sigma, self.keys[picture]);
+        let still = variation == Variation::default();
+        scratch.resize(bytes.len(), 0.0);
+        let values = if still { &mut *out } else { scratch.as_mut_slice() };
+        for (pixel, bytes) in values.chunks_exact_mut(c).zip(bytes.chunks_exact(c)) {
+            for ((value, byte), normalised) in pixel.iter_mut().zip(bytes).zip(&self.normalised) {
+                *value = normalised[usize::from(*byte)];
+            }
         }
-        if variation == Variation::default() {
-            out.copy_from_slice(scratch);
+        if let Some(sigma) = self.sigma {
+            add_noise(values, sigma, self.keys[picture]);
+        }
+        if still {
             return;
         }
         for (y, row) in out.chunks_exact_mut(w * c).enumerate() {
