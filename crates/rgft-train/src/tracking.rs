@@ -7,7 +7,8 @@
 //! * `exact`: `‖dW_R‖²` from dW itself.
 //!
 //! Biases, norms and embeddings are as cheap exactly as approximately, so they are always exact. A component's
-//! energy is the sum over its slices.
+//! energy is the sum over its slices; where two sites share a parameter (tied embeddings), over both, without the
+//! product of their gradients.
 
 mod conv;
 
