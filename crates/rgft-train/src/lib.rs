@@ -6,6 +6,7 @@
 mod costs;
 mod error;
 mod evaluate;
+mod generate;
 pub mod methods;
 mod optimizer;
 mod out_folder;
@@ -21,6 +22,7 @@ mod workload;
 pub use costs::Costs;
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
+pub use generate::{Generated, Generation, Generator, Sampler, Sampling, StopReason, generate};
 pub use optimizer::{Optimizer, StepSize};
 pub use out_folder::OutFolder;
 pub use outlook::{MapOutcome, Outlook, map, outlook};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
+use rgft_train::{Generation, Sampling};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]
@@ -88,6 +89,16 @@ Examples:
   echo 'How far is it to the moon ?' | rgft predict --model runs/trec6
   rgft predict --model runs/trec6 --data trec6/test.csv --out labels.jsonl")]
     Predict(PredictArgs),
+
+    /// Go on with a text, with a language model; the text comes on stdout while it grows
+    #[command(after_help = "\
+Without --prompt and --file, the prompt is what stdin holds, less its last line break.
+
+Examples:
+  rgft generate --model stories260k --prompt 'Once upon a time'
+  rgft generate --model runs/python --file start.py --max-new-tokens 200 --temperature 0.8 --top-p 0.95 --seed 1
+  rgft generate --model charrnn --prompt ROMEO: --stop JULIET: --json")]
+    Generate(GenerateArgs),
 
     /// Run the embedded example: full, head and rgft side by side, without a network
     #[command(after_help = "\
@@ -250,6 +261,65 @@ impl PredictArgs {
         }
         Ok(recipe)
     }
+}
+
+/// `rgft generate`
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Folder of a language model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+
+    /// The text to go on with
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    pub(crate) prompt: Option<String>,
+
+    /// File with the text to go on with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Tokens to generate at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_new_tokens: usize,
+
+    /// What logits are divided by before a token is drawn; 0 takes the likeliest
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, value_parser = temperature, allow_negative_numbers = true)]
+    temperature: f64,
+
+    /// Draw from this many of the likeliest tokens alone; 0 takes all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_k: usize,
+
+    /// Draw from the fewest tokens that hold this share of the probability
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
+    top_p: f64,
+
+    /// End before this text; may be repeated
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
+
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl GenerateArgs {
+    /// How to generate.
+    pub(crate) fn settings(&self) -> Generation {
+        let (temperature, top_k, top_p, seed) = (self.temperature, self.top_k, self.top_p, self.seed);
+        let sampling = Sampling { temperature, top_k, top_p, seed };
+        Generation { max_new_tokens: self.max_new_tokens, stop: self.stop.clone(), sampling }
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|t: &f64| t.is_finite() && *t >= 0.0);
+    found.ok_or_else(|| "expected a number of at least 0".into())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|p: &f64| *p > 0.0 && *p <= 1.0);
+    found.ok_or_else(|| "expected a number above 0 and up to 1".into())
 }
 
 /// `rgft demo`

@@ -126,6 +126,28 @@ impl Printer {
         self.text(&text.join("\n"))
     }
 
+    /// A piece of a text that is still growing; not printed with `--json`.
+    ///
+    /// # Errors
+    /// As [`Printer::document`].
+    pub(crate) fn piece(&mut self, piece: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        match write!(self.out, "{piece}").and_then(|()| self.out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Ends the line after the last [`Printer::piece`].
+    ///
+    /// # Errors
+    /// As [`Printer::document`].
+    pub(crate) fn end_of_pieces(&mut self) -> io::Result<()> {
+        self.piece("\n")
+    }
+
     fn stdout(&mut self, text: &str) -> io::Result<()> {
         self.clear();
         match writeln!(self.out, "{text}").and_then(|()| self.out.flush()) {
