@@ -100,18 +100,14 @@ impl Predictor {
     /// # Errors
     /// If the data is wrong, or a label is unknown to the model.
     pub fn evaluate(&self) -> Result<Measured, TrainError> {
-        let Examples { objective, set, notes } = workload::examples(&self.recipe, &self.config, &self.model)?;
-        self.measure(&*set, objective, notes)
-    }
-
-    fn measure(
-        &self,
-        set: &dyn rgft_data::Dataset,
-        objective: Objective,
-        notes: Vec<String>,
-    ) -> Result<Measured, TrainError> {
-        check_fit(&self.model, set)?;
-        let evaluation = evaluate(&self.model, &self.engine, set, objective);
+        let Examples { objective, set, snippets, notes } =
+            workload::examples(&self.recipe, &self.config, &self.model)?;
+        check_fit(&self.model, &*set)?;
+        let mut evaluation = evaluate(&self.model, &self.engine, &*set, objective);
+        if let Some(snippets) = snippets {
+            let share = snippets.share_that_parse(&self.model, &self.engine)?;
+            evaluation.metrics.extend(share.map(|share| ("parse_share".into(), share)));
+        }
         Ok(Measured { examples: set.len(), evaluation, notes })
     }
 

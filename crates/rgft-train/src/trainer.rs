@@ -485,6 +485,10 @@ impl<'a> Trainer<'a> {
         metrics.validation = self.evaluate(&*self.work.validation);
         if let Some(test) = &self.work.test {
             metrics.test = self.evaluate(&**test);
+            if let Some(snippets) = &self.work.snippets {
+                let share = snippets.share_that_parse(&self.work.model, &self.engine)?;
+                metrics.test.extend(share.map(|share| ("parse_share".into(), share)));
+            }
         }
         self.ledger.add_evaluation(self.engine.take_flops().total());
         self.clock.eval += begun.elapsed();

@@ -8,7 +8,6 @@ mod language;
 mod series;
 mod text;
 
-pub(crate) use language::codec_of;
 pub(crate) use text::subjects_of_table;
 
 use std::path::Path;
@@ -23,6 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::TrainError;
 use crate::methods;
 use crate::recipe::{self, Init, Pooling, Recipe, Task};
+use crate::snippets::Snippets;
 
 /// Part of the training examples held out for validation where there is no validation file.
 const VALIDATION_PART: f64 = 0.1;
@@ -47,6 +47,8 @@ pub struct Workload {
     pub files: Vec<(String, Vec<u8>)>,
     /// What the data adds to `config.json`.
     pub settings: Map<String, Value>,
+    /// What the model writes for the test, where it learns to write code.
+    pub snippets: Option<Snippets>,
     /// What the user should know about the input.
     pub notes: Vec<String>,
 }
@@ -62,6 +64,7 @@ pub(crate) struct Material {
     pub(crate) test: Option<Box<dyn Dataset>>,
     pub(crate) files: Vec<(String, Vec<u8>)>,
     pub(crate) settings: Map<String, Value>,
+    pub(crate) snippets: Option<Snippets>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Material {
 pub(crate) struct Examples {
     pub(crate) objective: Objective,
     pub(crate) set: Box<dyn Dataset>,
+    pub(crate) snippets: Option<Snippets>,
     pub(crate) notes: Vec<String>,
 }
 
@@ -171,8 +175,18 @@ impl Workload {
     }
 
     fn of(recipe: &Recipe, material: Material) -> Result<Self, TrainError> {
-        let Material { objective, labels, outputs, train, validation, test, files, settings, notes } =
-            material;
+        let Material {
+            objective,
+            labels,
+            outputs,
+            train,
+            validation,
+            test,
+            files,
+            settings,
+            snippets,
+            notes,
+        } = material;
         if train.is_empty() || validation.is_empty() {
             return Err(TrainError::Mismatch {
                 problem: format!(
@@ -188,7 +202,19 @@ impl Workload {
         }
         let grain = Grain { granularity: methods::granularity(recipe), neuron_group: recipe.neuron_group };
         let components = model.components(grain);
-        Ok(Self { model, components, objective, labels, train, validation, test, files, settings, notes })
+        Ok(Self {
+            model,
+            components,
+            objective,
+            labels,
+            train,
+            validation,
+            test,
+            files,
+            settings,
+            snippets,
+            notes,
+        })
     }
 
     /// An engine for this recipe.

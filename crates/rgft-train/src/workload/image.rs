@@ -89,6 +89,7 @@ pub(super) fn load(recipe: &Recipe, config: &Value) -> Result<Material, TrainErr
         files: Vec::new(),
         settings: settings(&spec, &labels),
         labels,
+        snippets: None,
         notes,
     })
 }
@@ -101,7 +102,12 @@ pub(super) fn examples(recipe: &Recipe, config: &Value) -> Result<Examples, Trai
     let spec = ImageSpec { limit: recipe.limit_test, ..spec_of(recipe, config)? };
     let table = read_images(&ImageSource::at(&recipe.data)?, &spec)?;
     let set = ImageDataset::labelled(&table, &spec, &labels_of(config))?;
-    Ok(Examples { objective: Objective::Classification, set: Box::new(set), notes: Vec::new() })
+    Ok(Examples {
+        objective: Objective::Classification,
+        set: Box::new(set),
+        snippets: None,
+        notes: Vec::new(),
+    })
 }
 
 pub(super) fn subjects(recipe: &Recipe, config: &Value, data: &Path) -> Result<Subjects, TrainError> {

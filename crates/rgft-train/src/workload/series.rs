@@ -105,6 +105,7 @@ pub(super) fn load(recipe: &Recipe, config: &Value) -> Result<Material, TrainErr
             ("context".into(), json!(spec.context)),
             ("horizon".into(), json!(spec.horizon)),
         ]),
+        snippets: None,
         notes,
     })
 }
@@ -147,7 +148,7 @@ pub(super) fn examples(recipe: &Recipe, config: &Value) -> Result<Examples, Trai
     let scaling = scaling_for(recipe, &table, &spec, &mut notes)?;
     let set = SeriesDataset::whole(&table, &spec, &scaling, spec.evaluation_stride)?;
     let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));
-    Ok(Examples { objective: Objective::Forecast, set: Box::new(set), notes })
+    Ok(Examples { objective: Objective::Forecast, set: Box::new(set), snippets: None, notes })
 }
 
 /// The steps after the last one of each series.

@@ -92,6 +92,7 @@ pub(super) fn of_tables(
         files: tokenizer_files(recipe)?,
         settings: settings(objective, &labels),
         labels,
+        snippets: None,
         notes,
     })
 }
@@ -113,7 +114,7 @@ pub(super) fn examples(recipe: &Recipe, config: &Value, model: &Model) -> Result
     let (labels, tokenizer) = (labels_of(objective, config), tokenizer_for(recipe, model)?);
     let set = TextDataset::labelled(&table, objective, &labels, &tokenizer)?;
     let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));
-    Ok(Examples { objective, set: Box::new(set), notes: Vec::new() })
+    Ok(Examples { objective, set: Box::new(set), snippets: None, notes: Vec::new() })
 }
 
 pub(super) fn subjects(

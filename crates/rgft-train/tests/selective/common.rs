@@ -152,6 +152,7 @@ impl Tiny {
             test: None,
             files: Vec::new(),
             settings: serde_json::Map::new(),
+            snippets: None,
             notes: Vec::new(),
         }
     }
