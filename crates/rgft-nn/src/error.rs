@@ -94,7 +94,7 @@ pub enum NnError {
         /// The type in the file.
         found: String,
     },
-    /// A tensor holds NaN or infinity.
+    /// A tensor holds NaN or infinity, or a negative variance.
     #[error("{}: tensor {name:?} holds {value} at position {position}\nhint: the checkpoint is damaged or its training diverged", folder.display())]
     NotFinite {
         /// The model folder.
@@ -105,6 +105,16 @@ pub enum NnError {
         position: usize,
         /// The value.
         value: f32,
+    },
+    /// config.json asks for a tensor that no machine holds.
+    #[error("{}: config.json makes tensor {name:?} {shape:?} large\nhint: is one of its sizes mistyped?", folder.display())]
+    TooLarge {
+        /// The model folder.
+        folder: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// A token lies outside the vocabulary, or a text is longer than the model's positions.
     #[error("{what} {found} does not fit the model, which has {limit}")]

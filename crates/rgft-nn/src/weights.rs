@@ -110,7 +110,8 @@ impl<'a> Checkpoint<'a> {
     pub fn push_parameter(&mut self, parameter: &'a Parameter) {
         let shape = parameter.stored.shape(&parameter.shape);
         if let Placement::TransposedBlock { tensor, .. } = &parameter.stored {
-            if !self.by_name.contains_key(tensor) {
+            let own = |stored: &Stored<'_>| stored.dtype == Dtype::F32 && stored.shape == shape;
+            if !self.by_name.get(tensor).is_some_and(|at| own(&self.tensors[*at])) {
                 self.push_owned(tensor, &shape, &vec![0.0; shape.iter().product()]);
             }
             let bytes = self.tensors[self.by_name[tensor]].bytes.to_mut();
@@ -230,6 +231,9 @@ impl Init {
     }
 }
 
+/// Scalars of the largest tensor that is made: 16 GiB of them are a mistake in `config.json`.
+const MOST_SCALARS: usize = 1 << 32;
+
 /// Hands out a checkpoint's tensors as f32, checked, and remembers which were used.
 pub struct Weights<'a> {
     folder: &'a Path,
@@ -262,7 +266,11 @@ impl<'a> Weights<'a> {
         init: Init,
     ) -> Result<(Vec<f32>, bool), NnError> {
         let found = aliases.iter().find_map(|name| self.find(name));
-        let n = shape.iter().product();
+        let n = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side)).filter(|n| *n <= MOST_SCALARS);
+        let Some(n) = n else {
+            let (folder, name) = (self.folder.into(), aliases.first().copied().unwrap_or_default().into());
+            return Err(NnError::TooLarge { folder, name, shape: shape.to_vec() });
+        };
         match (found, init) {
             (Some(i), Init::Fresh(_)) if self.checkpoint.tensors[i].shape != shape => {
                 self.used[i] = true;
@@ -290,6 +298,18 @@ impl<'a> Weights<'a> {
                 (normal(self.seed, self.drawn, n, deviation), true)
             }
         })
+    }
+
+    /// A tensor of the file that says nothing: it is neither read nor written back.
+    pub fn discard(&mut self, name: &str) {
+        if let Some(&at) = self.checkpoint.by_name.get(name) {
+            self.used[at] = true;
+        }
+    }
+
+    /// A number of a tensor that cannot be.
+    pub fn impossible(&self, name: &str, position: usize, value: f32) -> NnError {
+        NnError::NotFinite { folder: self.folder.into(), name: name.into(), position, value }
     }
 
     /// By name, or by the names that old checkpoints give to a norm's parameters.

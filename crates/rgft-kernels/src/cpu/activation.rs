@@ -42,7 +42,7 @@ impl Activation {
                 let s = sigmoid(x);
                 (x * s, s * (1.0 + x * (1.0 - s)))
             }
-            Self::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
+            Self::Relu => (if x < 0.0 { 0.0 } else { x }, if x > 0.0 { 1.0 } else { 0.0 }),
             Self::Tanh => {
                 let t = tanh(x);
                 (t, 1.0 - t * t)

@@ -150,7 +150,16 @@ pub fn scale_shift_clip(map: ScaleShift, z: Source, y: &mut [f32], mask: Option<
                     }
                 }
                 if clips {
-                    y.iter_mut().for_each(|y| *y = y.max(0.0).min(top));
+                    // By comparison, so that what is no number stays none.
+                    y.iter_mut().for_each(|y| {
+                        *y = if *y < 0.0 {
+                            0.0
+                        } else if *y > top {
+                            top
+                        } else {
+                            *y
+                        }
+                    });
                 }
                 if let Some(mask) = &mut mask {
                     let words = mask[r * run / 32..].iter_mut();

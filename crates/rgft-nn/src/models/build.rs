@@ -115,12 +115,15 @@ impl<'a> Builder<'a> {
         let weight = self.stored(&path, &memory, Init::Normal(deviation), Stored::ChannelsLast)?;
         let site = self.site(conv, SiteKind::Conv { weight, bias: None });
         let conv = Conv { site, weight, input, output, kernel, stride, padding, groups };
-        let mut vector = |part: &str, start| {
-            self.parameter(&format!("{norm}.{part}"), &[output], Init::Constant(start))
-        };
+        let mut vector =
+            |part: &str, start| self.parameter(&format!("{norm}.{part}"), &[output], Init::Constant(start));
         let (weight, bias) = (vector("weight", 1.0)?, vector("bias", 0.0)?);
         let (mean, variance) = (vector("running_mean", 0.0)?, vector("running_var", 1.0)?);
         [mean, variance].into_iter().for_each(|statistic| self.parameters[statistic].buffer = true);
+        let Parameter { name: path, data, .. } = &self.parameters[variance];
+        if let Some(position) = data.iter().position(|variance| *variance < 0.0) {
+            return Err(self.weights.impossible(path, position, data[position]));
+        }
         let site = self.site(norm, SiteKind::Norm { weight, bias: Some(bias) });
         let momentum = 0.1;
         let norm = BatchNorm { site, weight, bias, mean, variance, width: output, epsilon, momentum, clip };

@@ -38,7 +38,7 @@ impl Common {
         let stored = keys.size("num_labels", named.or(listed).filter(|n| *n > 0).or(Some(1000)))?;
         Ok(Self {
             colours: keys.size("num_channels", Some(3))?,
-            epsilon: keys.number("batch_norm_eps", Some(1e-5))? as f32,
+            epsilon: positive(&keys, "batch_norm_eps", 1e-5)?,
             outputs: request.outputs.unwrap_or(stored),
         })
     }
@@ -74,4 +74,13 @@ impl Common {
         let stem = Level { name: "stem".into(), kind: ComponentKind::Channels, layer: None, block: stem };
         Ok(Model { parameters, sites, stem, blocks, longest: usize::MAX, config, unused })
     }
+}
+
+/// A number above 0 that f32 holds.
+fn positive(keys: &ConfigKeys, key: &str, default: f64) -> Result<f32, NnError> {
+    let found = keys.number(key, Some(default))? as f32;
+    if found > 0.0 && found.is_finite() {
+        return Ok(found);
+    }
+    Err(keys.error(key, format!("is {found}, expected a number above 0")))
 }

@@ -146,9 +146,7 @@ impl Builder<'_> {
             (config.hidden, config.vocabulary, Init::Normal(config.initializer_range));
         let output = if config.tied {
             // A copy that some files hold beside the table says nothing.
-            if self.weights.contains("lm_head.weight") {
-                self.weights.take(&["lm_head.weight"], &[output, input], init)?;
-            }
+            self.weights.discard("lm_head.weight");
             let site = self.site("lm_head", SiteKind::Linear { weight: words, bias: None });
             Linear { site, weight: words, bias: None, input, output }
         } else {

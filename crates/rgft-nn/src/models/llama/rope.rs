@@ -73,8 +73,13 @@ pub(super) fn read(
             return Err(wrong(format!("is of type {other:?}, expected {known}")));
         }
     };
-    let frequencies = frequencies.into_iter().map(|f| f as f32).collect();
-    Ok(Rope { frequencies, magnitude: magnitude as f32 })
+    let (frequencies, magnitude): (Vec<f32>, _) =
+        (frequencies.into_iter().map(|f| f as f32).collect(), magnitude as f32);
+    let usable = |x: &f32| x.is_finite() && *x > 0.0;
+    if !frequencies.iter().chain([&magnitude]).all(usable) {
+        return Err(wrong("gives frequencies that are no positive numbers".into()));
+    }
+    Ok(Rope { frequencies, magnitude })
 }
 
 fn factor_of(factor: f64, wrong: impl Fn(String) -> NnError) -> Result<f64, NnError> {

@@ -34,12 +34,16 @@ fn divisible(channels: usize, multiplier: f64) -> usize {
     if (nearest as f64) < 0.9 * wanted { nearest + 8 } else { nearest }
 }
 
+/// Any number of a stage, at most: more is a typing mistake.
+const LARGEST: usize = 1 << 12;
+
 fn stages(keys: &ConfigKeys, values: &Value) -> Result<Vec<[usize; 4]>, NnError> {
     let key = "inverted_residual_setting";
     let Some(found) = values.get(key).filter(|found| !found.is_null()) else { return Ok(STAGES.to_vec()) };
     let stage = |row: &Value| -> Option<[usize; 4]> {
         let row: Vec<usize> = row.as_array()?.iter().filter_map(Value::as_u64).map(|n| n as usize).collect();
-        <[usize; 4]>::try_from(row).ok().filter(|row| !row.contains(&0) && row[3] <= 2)
+        let sane = |row: &[usize; 4]| row.iter().all(|n| (1..=LARGEST).contains(n)) && row[3] <= 2;
+        <[usize; 4]>::try_from(row).ok().filter(sane)
     };
     let rows = found.as_array().and_then(|rows| rows.iter().map(stage).collect::<Option<Vec<_>>>());
     rows.filter(|rows| !rows.is_empty()).ok_or_else(|| {
@@ -112,6 +116,9 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let keys = ConfigKeys::new(folder, &values);
     let stages = stages(&keys, &values)?;
     let multiplier = keys.number("width_mult", Some(1.0))?;
+    if !(1e-3..=100.0).contains(&multiplier) {
+        return Err(keys.error("width_mult", format!("is {multiplier}, expected a number from 0.001 to 100")));
+    }
     let dropout = match request.dropout {
         Some(dropout) => dropout,
         None => keys.probability("dropout", 0.2)?,

@@ -30,6 +30,9 @@ pub(super) struct Config {
     pub(super) shortcut: ShortcutKind,
 }
 
+/// Blocks or channels of a stage, at most: more is a typing mistake.
+const LARGEST: usize = 1 << 16;
+
 impl Config {
     pub(super) fn read(folder: &Path, values: &Value) -> Result<Self, NnError> {
         let keys = ConfigKeys::new(folder, values);
@@ -41,8 +44,11 @@ impl Config {
                     .filter(|numbers| !numbers.is_empty())
                     .and_then(|numbers| numbers.into_iter().map(|n| Some(n? as usize)).collect());
                 match sizes {
-                    Some(sizes) if !sizes.contains(&0) => Ok(Some(sizes)),
-                    _ => Err(keys.error(key, format!("is {list}, expected a list of numbers of at least 1"))),
+                    Some(sizes) if sizes.iter().all(|n| (1..=LARGEST).contains(n)) => Ok(Some(sizes)),
+                    _ => {
+                        Err(keys
+                            .error(key, format!("is {list}, expected a list of numbers from 1 to {LARGEST}")))
+                    }
                 }
             }
         };
