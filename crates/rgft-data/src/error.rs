@@ -377,7 +377,7 @@ pub enum DataError {
         column: String,
     },
     /// A target that is named twice.
-    #[error("targets: `{column}` twice")]
+    #[error("target-columns: `{column}` twice")]
     DuplicateTarget {
         /// The series.
         column: String,
@@ -429,7 +429,7 @@ pub enum DataError {
     },
     /// A part of a file that does not hold one window.
     #[error(
-        "{}: {found} of {steps} steps for {part}, expected at least {expected}\nhint: a window takes context {context} + horizon {horizon} steps; make them smaller, or the parts larger",
+        "{}: {found} of {steps} steps for {part}, expected at least {expected}\nhint: a window takes context {context} + horizon {horizon} steps; give more steps, or, before a model is trained, make them smaller or the parts larger",
         path.display()
     )]
     TooFewSteps {
@@ -449,7 +449,9 @@ pub enum DataError {
         horizon: usize,
     },
     /// A series that the model was not trained on.
-    #[error("series `{name}` has no scale in scaling.json, which has {known}\nhint: name the column that the model knows with --targets, or rename it")]
+    #[error(
+        "series `{name}` has no scale in scaling.json, which has {known}\nhint: name the column that the model knows with --target-columns, or rename it"
+    )]
     UnknownSeries {
         /// The series.
         name: String,
@@ -513,7 +515,7 @@ pub enum DataError {
         place: String,
     },
     /// A place with no pictures, or none in the expected layout.
-    #[error("{}: no images here, which holds {found}\nhint: expected train.parquet, or a folder of images for each class, as in train/cat/1.jpg or cat/1.jpg", path.display())]
+    #[error("{}: expected pictures, found {found}\nhint: expected train.parquet, or a folder of images for each class, as in train/cat/1.jpg or cat/1.jpg", path.display())]
     NoImages {
         /// The file or folder.
         path: PathBuf,
@@ -533,7 +535,9 @@ pub enum DataError {
         expected: usize,
     },
     /// A picture without a class where one is needed.
-    #[error("{place}: no class\nhint: name the column of classes with --label-column, or put the images of each class into a folder of its name")]
+    #[error(
+        "{place}: no class\nhint: name the column of classes with --label-column, or put the images of each class into a folder of its name"
+    )]
     NoClass {
         /// The file, with the row in it where it holds several.
         place: String,

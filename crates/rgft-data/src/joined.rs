@@ -89,14 +89,65 @@ impl Dataset for Joined {
         self.sets.iter().map(|set| set.text_bytes()).sum()
     }
 
-    /// Means over all examples.
+    /// Means over all examples of those that every set has.
     fn baselines(&self) -> BTreeMap<String, f64> {
-        let mut means = BTreeMap::new();
-        for set in &self.sets {
-            for (name, value) in set.baselines() {
-                *means.entry(name).or_insert(0.0) += value * set.len() as f64 / self.len() as f64;
-            }
+        let all: Vec<_> = self.sets.iter().map(|set| set.baselines()).collect();
+        let share = |at: usize| self.sets[at].len() as f64 / self.len() as f64;
+        let mean = |name: &String| -> Option<f64> {
+            all.iter().enumerate().map(|(at, of)| Some(of.get(name)? * share(at))).sum()
+        };
+        all.iter().flatten().filter_map(|(name, _)| Some((name.clone(), mean(name)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SeriesParts, SeriesSpec, parse_series};
+
+    fn set(csv: &str) -> Box<dyn Dataset> {
+        let (context, horizon, validation_part, test_part) = (4, 2, 0.0, 0.0);
+        let spec = SeriesSpec { context, horizon, validation_part, test_part, ..SeriesSpec::default() };
+        let table = parse_series(std::path::Path::new("s.csv"), csv.as_bytes(), &spec);
+        match table.and_then(|table| SeriesParts::split(&table, &spec)) {
+            Ok(parts) => Box::new(parts.train),
+            Err(error) => panic!("{error}"),
         }
-        means
+    }
+
+    fn values(n: usize, date: bool) -> String {
+        let row = |i: usize| {
+            let time =
+                if date { format!("2024-01-{:02} {:02}:00,", 1 + i / 24, i % 24) } else { String::new() };
+            format!("{time}{}\n", (i * i) % 7)
+        };
+        let head = if date { "time,a\n" } else { "a\n" };
+        head.to_owned() + &(0..n).map(row).collect::<String>()
+    }
+
+    #[test]
+    fn examples_keep_their_order_and_baselines_are_those_that_all_have() {
+        let (long, short) = (values(80, true), values(40, false));
+        let (a, b) = (set(&long), set(&short));
+        let (n, m) = (a.len(), b.len());
+        let last_value = |set: &dyn Dataset| set.baselines()["mse_last_value"];
+        let mean = (last_value(&*a) * n as f64 + last_value(&*b) * m as f64) / (n + m) as f64;
+        assert!(a.baselines().contains_key("mse_seasonal") && !b.baselines().contains_key("mse_seasonal"));
+
+        let all = joined(vec![a, b]);
+        assert_eq!(all.len(), n + m);
+        assert!((last_value(&*all) - mean).abs() < 1e-12);
+        assert!(!all.baselines().contains_key("mse_seasonal"));
+        let batch = all.pack(&[n, 0, n - 1], None);
+        let alone =
+            [set(&short).pack(&[0], None), set(&long).pack(&[0], None), set(&long).pack(&[n - 1], None)];
+        let Targets::Values(found, 2) = batch.targets else { panic!("values") };
+        let expected = alone.into_iter().flat_map(|batch| match batch.targets {
+            Targets::Values(values, _) => values,
+            _ => Vec::new(),
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        assert_eq!(batch.rows, [n, 0, n - 1]);
+        assert_eq!(all.extent(&[n, 0]), Extent::Sequences(vec![4, 4]));
     }
 }

@@ -14,8 +14,8 @@ mod corpus;
 mod dataset;
 mod error;
 mod files;
-mod joined;
 mod image;
+mod joined;
 mod label;
 pub mod metrics;
 mod objective;
@@ -36,17 +36,17 @@ pub use corpus::{
 pub use dataset::{Augmentation, Dataset, Example, IGNORED, PackedBatch, Targets, TextDataset};
 pub use error::DataError;
 pub use files::{Files, locate};
-pub use joined::joined;
 pub use image::{
-    Augment, BlurWidth, Corruption, ImageDataset, ImageFiles, ImageSource, ImageSpec, ImageTable, Resize, Severity,
-    locate_images, read_images,
+    Augment, BlurWidth, Corruption, ImageDataset, ImageFiles, ImageSource, ImageSpec, ImageTable, Resize,
+    Severity, locate_images, read_images,
 };
+pub use joined::joined;
 pub use label::{LabelMap, Target, encode};
 pub use objective::Objective;
 pub use parquet::{ParquetFile, ParquetValues};
 pub use series::{
-    Missing, Scaling, SeriesDataset, SeriesParts, SeriesScaling, SeriesSpec, SeriesTable, SeriesUnit, parse_series,
-    read_series, series_files,
+    Missing, Scaling, SeriesDataset, SeriesParts, SeriesScaling, SeriesSpec, SeriesTable, SeriesUnit,
+    parse_series, read_series, series_files,
 };
 pub use split::{Split, split_stratified};
 pub use table::{Labels, RawLabel, Row, Table, TableSpec, parse_table, read_table};

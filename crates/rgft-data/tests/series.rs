@@ -298,12 +298,12 @@ fn columns_that_are_not_there() {
     let target = SeriesSpec { targets: vec!["OT".into()], ..spec(1, 1) };
     assert_eq!(
         message(parse(&text, &target)),
-        "s.csv:1: no column `OT`, there are date, s0\nhint: name the column with --targets"
+        "s.csv:1: no column `OT`, there are date, s0\nhint: name the column with --target-columns"
     );
     let date = SeriesSpec { date_column: Some("time".into()), ..spec(1, 1) };
     assert!(message(parse(&text, &date)).ends_with("name the column with --date-column"));
     let twice = SeriesSpec { targets: vec!["s0".into(), "s0".into()], ..spec(1, 1) };
-    assert_eq!(message(parse(&text, &twice)), "targets: `s0` twice");
+    assert_eq!(message(parse(&text, &twice)), "target-columns: `s0` twice");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn parts_that_hold_no_window() {
     assert_eq!(
         message(split(20, &spec)),
         "s.csv: 14 of 20 steps for training, expected at least 15\n\
-         hint: a window takes context 10 + horizon 5 steps; make them smaller, or the parts larger"
+         hint: a window takes context 10 + horizon 5 steps; give more steps, or, before a model is trained, make them smaller or the parts larger"
     );
     assert!(
         message(split(30, &spec)).starts_with("s.csv: 3 of 30 steps for validation, expected at least 5")
@@ -332,7 +332,7 @@ fn parts_that_hold_no_window() {
     assert_eq!(
         message(SeriesDataset::whole(&unknown, &spec, &scaling, 1)),
         "series `s0` has no scale in scaling.json, which has x\n\
-         hint: name the column that the model knows with --targets, or rename it"
+         hint: name the column that the model knows with --target-columns, or rename it"
     );
 }
 

@@ -65,9 +65,25 @@ pub const MODELS: &[(&str, Purpose, Load)] = &[
     ("patch-transformer", Purpose::Series, patch_transformer::load),
 ];
 
-/// What models of this `model_type` are for; `None` where it is not known.
-pub fn purpose(model_type: &str) -> Option<Purpose> {
-    MODELS.iter().find(|(name, ..)| *name == model_type).map(|(_, purpose, _)| *purpose)
+/// What the model of `folder`, whose `config.json` says `config`, is for, and what builds it.
+fn entry(folder: &Path, config: &Value) -> Result<(Purpose, Load), NnError> {
+    let found = config.get("model_type").and_then(Value::as_str).unwrap_or("").to_string();
+    match MODELS.iter().find(|(name, ..)| *name == found) {
+        Some((_, purpose, load)) => Ok((*purpose, *load)),
+        None => Err(NnError::UnknownModelType {
+            path: folder.join("config.json"),
+            found,
+            known: MODELS.iter().map(|(name, ..)| (*name).to_string()).collect(),
+        }),
+    }
+}
+
+/// What the model of `folder`, whose `config.json` says `config`, is for.
+///
+/// # Errors
+/// [`NnError::UnknownModelType`].
+pub fn purpose(folder: &Path, config: &Value) -> Result<Purpose, NnError> {
+    entry(folder, config).map(|(purpose, _)| purpose)
 }
 
 /// Goes on with one sequence, token by token.
@@ -214,15 +230,8 @@ pub fn load(folder: &Path, head: &HeadRequest) -> Result<Model, NnError> {
 /// # Errors
 /// As [`load`].
 pub fn build(folder: &Path, config: Value, head: &HeadRequest) -> Result<Model, NnError> {
-    let found = config.get("model_type").and_then(Value::as_str).unwrap_or("").to_string();
-    match MODELS.iter().find(|(name, ..)| *name == found) {
-        Some((.., load)) => load(folder, config, head),
-        None => Err(NnError::UnknownModelType {
-            path: folder.join("config.json"),
-            found,
-            known: MODELS.iter().map(|(name, ..)| (*name).to_string()).collect(),
-        }),
-    }
+    let (_, load) = entry(folder, &config)?;
+    load(folder, config, head)
 }
 
 /// `config.json` of a model folder.

@@ -34,6 +34,20 @@ pub enum TrainError {
         /// What to do.
         hint: &'static str,
     },
+    /// The model is not one for the task.
+    #[error("{}: a {model_type} reads {reads}, the task is {task}\nhint: set task to {tasks}, or take another model", folder.display())]
+    WrongTask {
+        /// The model folder.
+        folder: PathBuf,
+        /// Its architecture.
+        model_type: String,
+        /// What that reads.
+        reads: &'static str,
+        /// The recipe's task.
+        task: &'static str,
+        /// What the model can do.
+        tasks: &'static str,
+    },
     /// Model and data do not fit together.
     #[error("{problem}\nhint: {hint}")]
     Mismatch {

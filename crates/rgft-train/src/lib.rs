@@ -27,7 +27,7 @@ pub use generate::{Generated, Generation, Generator, Sampler, Sampling, StopReas
 pub use optimizer::{Optimizer, StepSize};
 pub use out_folder::OutFolder;
 pub use outlook::{MapOutcome, Outlook, map, outlook};
-pub use predict::{Measured, Prediction, Predictor};
+pub use predict::{Measured, Predicted, Prediction, Predictor};
 pub use process::peak_rss_bytes;
 pub use snippets::Snippets;
 pub use tracking::Tracker;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rgft_data::{LabelMap, Objective, Table};
 use rgft_nn::Engine;
-use rgft_nn::models::{self, HeadRequest, Model};
+use rgft_nn::models::{self, HeadRequest, Model, Purpose};
 use serde_json::{Map, Value, json};
 
 use crate::recipe::{RawRecipe, Recipe, Task};
@@ -38,6 +38,15 @@ pub enum Prediction {
     Forecast(Vec<f64>),
 }
 
+/// Predictions for a data set.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    /// One object per example.
+    pub lines: Vec<Map<String, Value>>,
+    /// What was done to the data.
+    pub notes: Vec<String>,
+}
+
 /// Metrics of a model on a data set.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -58,15 +67,29 @@ impl Predictor {
         settings.require("model")?;
         let folder = settings.model.clone().unwrap_or_default();
         let config = models::read_config(&folder)?;
-        let trained = folder.join("recipe.toml");
-        let mut raw = if trained.is_file() { RawRecipe::from_file(&trained)? } else { RawRecipe::default() };
+        let mut raw = RawRecipe::of_trained(&folder)?;
+        // Nothing is held out unless that is asked for.
+        raw.test_part = Some(0.0);
         raw.merge(settings);
-        // A trained folder has everything in it.
-        (raw.init, raw.tokenizer) = (None, None);
-        raw.task = raw.task.or_else(|| task_of(&config));
+        raw.task = match raw.task {
+            Some(task) => Some(task),
+            None => Some(task_of(&folder, &config)?),
+        };
         // Nothing is trained, so nothing need be named to train on.
         raw.data = Some(raw.data.unwrap_or_else(|| ".".into()));
         let recipe = raw.check()?;
+        workload::config_for(&recipe)?;
+        for (key, asked) in [("context", recipe.context), ("horizon", recipe.horizon)] {
+            let own = config.get(key).and_then(Value::as_u64).map(|n| n as usize);
+            if let (Some(asked), Some(own)) = (asked, own)
+                && asked != own
+            {
+                return Err(TrainError::Mismatch {
+                    problem: format!("{}: {key} is {asked}, the model was made for {own}", folder.display()),
+                    hint: "leave it out, or fine-tune the model for it",
+                });
+            }
+        }
         let outputs = workload::outputs_of(&recipe, &config);
         let model =
             models::load(&folder, &HeadRequest { outputs, ..workload::head_request(&recipe, outputs) })?;
@@ -111,11 +134,11 @@ impl Predictor {
         Ok(Measured { examples: set.len(), evaluation, notes })
     }
 
-    /// One JSON object per example of `data`: what it is, and what the model says of it.
+    /// One JSON object per example of `data`: what it is, and what the model says of it; and what was done to the data.
     ///
     /// # Errors
     /// If the data is wrong, or does not fit the model.
-    pub fn predict(&self, data: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
+    pub fn predict(&self, data: &Path) -> Result<Predicted, TrainError> {
         self.lines(workload::subjects(&self.recipe, &self.config, &self.model, data)?)
     }
 
@@ -123,14 +146,14 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`Predictor::predict`].
-    pub fn predict_table(&self, table: &Table) -> Result<Vec<Map<String, Value>>, TrainError> {
+    pub fn predict_table(&self, table: &Table) -> Result<Predicted, TrainError> {
         self.lines(workload::subjects_of_table(&self.recipe, &self.config, &self.model, table)?)
     }
 
-    fn lines(&self, subjects: Subjects) -> Result<Vec<Map<String, Value>>, TrainError> {
-        let Subjects { objective, set, described, scaled } = subjects;
+    fn lines(&self, subjects: Subjects) -> Result<Predicted, TrainError> {
+        let Subjects { objective, set, described, scaled, notes } = subjects;
         if set.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Predicted { lines: Vec::new(), notes });
         }
         check_fit(&self.model, &*set)?;
         let outputs = evaluate(&self.model, &self.engine, &*set, objective).outputs;
@@ -148,20 +171,20 @@ impl Predictor {
             describe(&mut line, &labels, prediction);
             line
         };
-        Ok(described.into_iter().zip(rows).zip(0..).map(line).collect())
+        Ok(Predicted { lines: described.into_iter().zip(rows).zip(0..).map(line).collect(), notes })
     }
 }
 
 /// What a folder without a recipe was made for, by its architecture and its problem.
-fn task_of(config: &Value) -> Option<Task> {
-    let word = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or("");
-    Some(match (models::purpose(word("model_type"))?, word("problem_type")) {
-        (models::Purpose::Text, "regression") => Task::TextRegression,
-        (models::Purpose::Text, "multi_label_classification") => Task::TextMultiLabel,
-        (models::Purpose::Text, _) => Task::TextClassification,
-        (models::Purpose::Images, _) => Task::ImageClassification,
-        (models::Purpose::Language, _) => Task::CausalLm,
-        (models::Purpose::Series, _) => Task::Forecasting,
+fn task_of(folder: &Path, config: &Value) -> Result<Task, TrainError> {
+    let problem = config.get("problem_type").and_then(Value::as_str).unwrap_or("");
+    Ok(match (models::purpose(folder, config)?, problem) {
+        (Purpose::Text, "regression") => Task::TextRegression,
+        (Purpose::Text, "multi_label_classification") => Task::TextMultiLabel,
+        (Purpose::Text, _) => Task::TextClassification,
+        (Purpose::Images, _) => Task::ImageClassification,
+        (Purpose::Language, _) => Task::CausalLm,
+        (Purpose::Series, _) => Task::Forecasting,
     })
 }
 

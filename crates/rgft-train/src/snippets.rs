@@ -30,9 +30,9 @@ pub(crate) fn prompt_of(text: &str) -> String {
 }
 
 impl Snippets {
-    /// The share of snippets, prompt and greedy continuation up to the last whole line, that parse. Prompts that leave
-    /// no room for a continuation are passed over. `None` without a parser or a snippet, or where the model cannot go
-    /// on token by token.
+    /// The share of snippets, prompt and greedy continuation up to the last whole line, that parse; where the model wrote
+    /// no whole line, nothing does. Prompts that leave no room for a continuation are passed over. `None` without a
+    /// parser or a prompt, or where the model cannot go on token by token.
     ///
     /// # Errors
     /// If a prompt cannot be encoded.
@@ -42,13 +42,21 @@ impl Snippets {
         }
         engine.set_dropout(None);
         let settings = Generation { max_new_tokens: NEW_TOKENS, ..Generation::default() };
-        let mut snippets = Vec::with_capacity(self.prompts.len());
+        let (mut snippets, mut shown) = (Vec::with_capacity(self.prompts.len()), 0);
         for prompt in &self.prompts {
             if self.codec.encode_prompt(prompt)?.len() < model.positions() {
                 let written = generate(model, &self.codec, engine, prompt, &settings, &mut |_| {})?;
-                snippets.push(whole_lines(&format!("{prompt}{}", written.text)).to_string());
+                shown += 1;
+                let lines = whole_lines(&written.text);
+                if !lines.trim().is_empty() {
+                    snippets.push(format!("{prompt}{lines}"));
+                }
             }
         }
-        Ok(share_that_parse(self.language, &snippets))
+        if shown > 0 && snippets.is_empty() {
+            return Ok(Some(0.0));
+        }
+        let share = share_that_parse(self.language, &snippets);
+        Ok(share.map(|share| share * snippets.len() as f64 / shown as f64))
     }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use rgft_core::{Component, Extent};
 use rgft_data::{Dataset, LabelMap, Objective, TOKENIZER_FILES, Table};
 use rgft_kernels::Precision;
-use rgft_nn::models::{self, Grain, HeadRequest, Model};
+use rgft_nn::models::{self, Grain, HeadRequest, Model, Purpose};
 use rgft_nn::{Engine, NnError};
 use serde_json::{Map, Value, json};
 
@@ -84,6 +84,7 @@ pub(crate) struct Subjects {
     pub(crate) described: Vec<Map<String, Value>>,
     /// From an output of an example to its own unit.
     pub(crate) scaled: Option<Unscale>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// `(example, scaled value) → value`.
@@ -156,7 +157,7 @@ impl Workload {
     /// # Errors
     /// If a file is missing or wrong, or model and data do not fit together.
     pub fn load(recipe: &Recipe) -> Result<Self, TrainError> {
-        let config = models::read_config(&recipe.model)?;
+        let config = config_for(recipe)?;
         Self::of(recipe, material(recipe, &config)?)
     }
 
@@ -170,7 +171,7 @@ impl Workload {
         validation: Option<&Table>,
         test: Option<&Table>,
     ) -> Result<Self, TrainError> {
-        let config = models::read_config(&recipe.model)?;
+        let config = config_for(recipe)?;
         Self::of(recipe, text::of_tables(recipe, &config, train, validation, test)?)
     }
 
@@ -190,7 +191,8 @@ impl Workload {
         if train.is_empty() || validation.is_empty() {
             return Err(TrainError::Mismatch {
                 problem: format!(
-                    "{} examples are too few to train on and to validate",
+                    "{}: too few examples ({}) to train on and to validate",
+                    recipe.data.display(),
                     train.len() + validation.len()
                 ),
                 hint: "give more data, or a validation file",
@@ -235,6 +237,29 @@ impl Workload {
         }
         config
     }
+}
+
+/// The model's `config.json`, where the model is one for the recipe's task.
+pub(crate) fn config_for(recipe: &Recipe) -> Result<Value, TrainError> {
+    let config = models::read_config(&recipe.model)?;
+    let purpose = models::purpose(&recipe.model, &config)?;
+    let (reads, tasks) = match purpose {
+        Purpose::Text => ("texts to label", "text-classification, text-multi-label or text-regression"),
+        Purpose::Language => ("text to go on with", "causal-lm or code"),
+        Purpose::Images => ("pictures", "image-classification"),
+        Purpose::Series => ("time series", "forecasting"),
+    };
+    if purpose == recipe.task.purpose() {
+        return Ok(config);
+    }
+    let model_type = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    Err(TrainError::WrongTask {
+        folder: recipe.model.clone(),
+        model_type: model_type.into(),
+        reads,
+        task: recipe.task.name(),
+        tasks,
+    })
 }
 
 /// Names for as many labels as `config.json` counts, as `transformers` gives them: 2 where it does not say.

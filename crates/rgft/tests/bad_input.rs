@@ -193,7 +193,7 @@ fn a_folder_without_a_training_file() {
 fn too_few_rows_to_hold_some_out() {
     let few = [("--data", &hostile("two_rows.csv")[..]), ("--validation", "")];
     assert_snapshot!(Attempt::train(&few).refused(), @r"
-    error: 2 examples are too few to train on and to validate
+    error: HOSTILE/two_rows.csv: too few examples (2) to train on and to validate
     hint: give more data, or a validation file
     ");
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use common::rgft;
 use serde_json::{Value, json};
@@ -139,6 +139,13 @@ fn series() {
     let seasonal = metric(&tuned, "mse_seasonal");
     assert!((metric(&tuned, "mse") / seasonal - metric(&tuned, "mse_ratio_seasonal")).abs() < 1e-9);
 
+    // What the run held out is measured again, by pattern as well; another horizon is refused.
+    let again = ["eval", "--model", "tuned", "--data", "load*.csv", "--test-part", "0.2"];
+    assert_eq!(place.json(&again)["metrics"]["mse"], tuned["metrics"]["test"]["mse"]);
+    let other = ["eval", "--model", "tuned", "--data", "loads.csv", "--horizon", "5"];
+    let output = rgft().current_dir(place.0.path()).args(other).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+
     let lines = place.stdout(&["predict", "--model", "tuned", "--data", "loads.csv"]);
     let forecasts: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(forecasts.len(), 2);
@@ -220,21 +227,28 @@ fn prompts_are_not_learnt() {
 
 #[test]
 fn a_task_that_the_model_does_not_read_is_refused() {
-    let config = json!({ "model_type": "resnet-cifar", "depth": 8, "image_size": 8 });
-    let place = Place::new(&config);
-    place.write("rows.csv", b"text,label\nyes,a\nno,b\n");
-    let flags = [
-        "pretrain",
-        "--model",
-        "model",
-        "--data",
-        "rows.csv",
-        "--task",
-        "text-classification",
-        "--out",
-        "out",
+    let text = json!({ "model_type": "gru-classifier", "num_layers": 1, "hidden_size": 4, "vocab_size": 9 });
+    let language = json!({ "model_type": "gru-lm", "num_layers": 1, "hidden_size": 4, "vocab_size": 256, "tokenizer": "bytes" });
+    let pictures = json!({ "model_type": "resnet-cifar", "depth": 8, "image_size": 8 });
+    let series = json!({ "model_type": "gru-forecaster", "hidden_size": 4, "context": 8, "horizon": 2 });
+    let models = [
+        (text, "text-classification"),
+        (language, "causal-lm"),
+        (pictures, "image-classification"),
+        (series, "forecasting"),
     ];
-    let output = rgft().current_dir(place.0.path()).args(flags).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!Path::new(&place.path("out")).exists());
+    let tasks = ["text-classification", "causal-lm", "code", "image-classification", "forecasting"];
+    for (config, own) in models {
+        let place = Place::new(&config);
+        place.write("rows.csv", b"text,label\nyes,a\nno,b\n");
+        for task in tasks.into_iter().filter(|task| *task != own && (own, *task) != ("causal-lm", "code")) {
+            let flags =
+                ["pretrain", "--model", "model", "--data", "rows.csv", "--task", task, "--out", "out"];
+            let output = rgft().current_dir(place.0.path()).args(flags).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{own} as {task}: {error}");
+            assert!(error.contains(&format!("the task is {task}")) && error.contains(own), "{error}");
+            assert!(!place.path("out").exists());
+        }
+    }
 }

@@ -16,7 +16,8 @@ pub fn series_files(data: &Path) -> Result<Vec<PathBuf>, DataError> {
         files_in(data, |path| extension(path) == "csv")?
     } else if name.contains('*') {
         let folder = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let named = |path: &Path| path.file_name().is_some_and(|found| matches(&name, &found.to_string_lossy()));
+        let named =
+            |path: &Path| path.file_name().is_some_and(|found| matches(&name, &found.to_string_lossy()));
         files_in(folder, named)?
     } else {
         return Ok(vec![data.to_owned()]);

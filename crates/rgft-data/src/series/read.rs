@@ -9,6 +9,9 @@ use crate::error::{DataError, listed};
 use crate::files::extension;
 use crate::table::{Lines, decode};
 
+/// Largest value of a series: squares of larger ones overflow where they are summed up.
+const LARGEST: f64 = 1e100;
+
 /// How a cell without a value may be written, in lower case.
 const MISSING: [&str; 8] = ["", "nan", "na", "n/a", "null", "none", "-", "?"];
 
@@ -141,9 +144,11 @@ impl Sheet {
         let mut notes = Vec::new();
         let targets = match spec.targets.is_empty() {
             true => self.numeric(date, &mut notes),
-            false => {
-                spec.targets.iter().map(|name| self.find(path, name, "targets")).collect::<Result<_, _>>()?
-            }
+            false => spec
+                .targets
+                .iter()
+                .map(|name| self.find(path, name, "target-columns"))
+                .collect::<Result<_, _>>()?,
         };
         if targets.is_empty() {
             let columns = listed(self.columns.iter().map(|c| &c.name), 12);
@@ -152,7 +157,7 @@ impl Sheet {
         let (mut names, mut values) = (Vec::new(), Vec::new());
         for target in targets {
             let name = self.columns[target].name.clone();
-            self.find(path, &name, "targets")?;
+            self.find(path, &name, "target-columns")?;
             let column = &mut self.columns[target];
             if let Some((row, found)) = &column.odd {
                 return Err(DataError::NotANumberInColumn {
@@ -223,7 +228,7 @@ impl Column {
     }
 
     fn push(&mut self, row: usize, cell: &str) {
-        let number = cell.parse::<f64>().ok().filter(|number| number.is_finite());
+        let number = cell.parse::<f64>().ok().filter(|number| number.abs() <= LARGEST);
         self.values.push(number.unwrap_or(f64::NAN));
         if number.is_some() {
             self.numbers += 1;

@@ -123,7 +123,7 @@ fn places_without_pictures() {
     let here = folder.path();
     let none = |found: &str| {
         format!(
-            "{}: no images here, which holds {found}\nhint: expected train.parquet, or a folder of images for each \
+            "{}: expected pictures, found {found}\nhint: expected train.parquet, or a folder of images for each \
              class, as in train/cat/1.jpg or cat/1.jpg",
             here.display()
         )

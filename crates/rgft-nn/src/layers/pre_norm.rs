@@ -78,7 +78,6 @@ fn norm_part(parameters: &Parameters, all: impl IntoIterator<Item = usize>) -> P
     Part::new("norm", ComponentKind::Norm, slices)
 }
 
-
 /// What `dy` means for a branch with dropout at `place`: a new tensor, or `None` where dropout is off and the branch
 /// receives `dy` itself.
 fn branch_delta(cx: Context, place: usize, probability: f32, dy: &Tensor) -> Option<Tensor> {

@@ -72,6 +72,17 @@ words! {
 }
 
 impl Task {
+    /// What a model for the task is for.
+    pub(crate) fn purpose(self) -> rgft_nn::models::Purpose {
+        use rgft_nn::models::Purpose;
+        match self {
+            Self::TextClassification | Self::TextMultiLabel | Self::TextRegression => Purpose::Text,
+            Self::ImageClassification => Purpose::Images,
+            Self::CausalLm | Self::Code => Purpose::Language,
+            Self::Forecasting => Purpose::Series,
+        }
+    }
+
     /// Whether an example is a text, or a pair, with a label.
     pub fn reads_text(self) -> bool {
         matches!(self, Self::TextClassification | Self::TextMultiLabel | Self::TextRegression)

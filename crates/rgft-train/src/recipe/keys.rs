@@ -127,7 +127,7 @@ recipe_keys! {
         "label-separator" label_separator: String, Text, "none", "a text that is not empty";
         /// Tokens after which a text is cut; tokens of a language model's sequences
         "max-length" max_length: usize, Count, "128", "a whole number from 3";
-        /// Training examples to use, before a validation part is split off: the first ones; of pictures each class in its share
+        /// Training examples to use, before a validation part is split off: the first ones; of pictures each class in its share; of several files of series from each
         "limit-train" limit_train: usize, Count, "none: all", "a whole number from 2";
         /// Test examples to use, chosen likewise
         "limit-test" limit_test: usize, Count, "none: all", "a whole number from 1";
@@ -154,7 +154,7 @@ recipe_keys! {
         /// Column of the completion
         "completion-column" completion_column: String, Text, "none", "a column name";
         /// Endings of the files to read from a folder
-        "extensions" extensions: Texts, Texts, "none: text and source files", "an ending, or an array of them";
+        "extensions" extensions: Texts, Texts, "none: every text file up to 1 MiB", "an ending, or an array of them";
         /// What becomes of characters that a character model does not know
         "unknown-characters" unknown_characters: UnknownCharacters, Word, "replace", "replace, drop or refuse";
         /// Language that generated snippets are parsed as (code)

@@ -42,6 +42,32 @@ impl RawRecipe {
         Ok(recipe)
     }
 
+    /// How the model in `folder` was trained, as far as that says how it is to be used: nothing where the folder holds no
+    /// `recipe.toml`. Where data came from and went to, and how much of it was used, belongs to that run alone.
+    ///
+    /// # Errors
+    /// As [`RawRecipe::from_file`].
+    pub fn of_trained(folder: &Path) -> Result<Self, RecipeError> {
+        let file = folder.join("recipe.toml");
+        if !file.is_file() {
+            return Ok(Self::default());
+        }
+        let stored = Self::from_file(&file)?;
+        Ok(Self {
+            model: None,
+            tokenizer: None,
+            data: None,
+            test: None,
+            validation: None,
+            out: None,
+            init: None,
+            limit_train: None,
+            limit_test: None,
+            test_part: None,
+            ..stored
+        })
+    }
+
     /// Sets one key from `key=value`, as after `--set`.
     ///
     /// # Errors

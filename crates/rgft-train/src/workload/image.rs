@@ -117,5 +117,11 @@ pub(super) fn subjects(recipe: &Recipe, config: &Value, data: &Path) -> Result<S
     let described =
         (0..set.len()).map(|example| Map::from_iter([("image".into(), json!(set.place(example)))]));
     let described = described.collect();
-    Ok(Subjects { objective: Objective::Classification, set: Box::new(set), described, scaled: None })
+    Ok(Subjects {
+        objective: Objective::Classification,
+        set: Box::new(set),
+        described,
+        scaled: None,
+        notes: Vec::new(),
+    })
 }

@@ -105,7 +105,11 @@ fn snippets_of(recipe: &Recipe, corpus: &Corpus, set: &CorpusDataset, codec: &Te
 pub(super) fn examples(recipe: &Recipe) -> Result<Examples, TrainError> {
     let (spec, codec) = (spec_of(recipe), codec_of(recipe)?);
     let corpus = read_corpus(&recipe.data, &spec)?;
-    let set = CorpusDataset::new(&corpus, &codec, &spec)?;
+    let mut set = CorpusDataset::new(&corpus, &codec, &spec)?;
+    if recipe.test_part > 0.0 {
+        let (rest, test) = set.split(recipe.test_part);
+        set = test.unwrap_or(rest);
+    }
     let snippets = snippets_of(recipe, &corpus, &set, &codec);
     let notes = set.notes().to_vec();
     let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));

@@ -116,11 +116,15 @@ fn described(table: &SeriesTable, spec: &SeriesSpec) -> String {
         several => format!("{} series", several.len()),
     };
     let interval = table.interval().map_or_else(String::new, |interval| format!(", one every {interval}"));
+    let part = |part: f64, place: &str| match part {
+        0.0 => String::new(),
+        part => format!("{:.0} % {place}, ", 100.0 * part),
+    };
     format!(
-        "{names}: {} steps{interval}; the last {:.0} % are for the test, the {:.0} % before for validation; scaled by the rest",
+        "{names}: {} steps{interval}; {}{}the rest for training, by which they are scaled",
         table.steps(),
-        100.0 * spec.test_part,
-        100.0 * spec.validation_part,
+        part(spec.test_part, "at the end for the test"),
+        part(spec.validation_part, "before for validation"),
     )
 }
 
@@ -143,34 +147,48 @@ fn scaling_for(
 
 pub(super) fn examples(recipe: &Recipe, config: &Value) -> Result<Examples, TrainError> {
     let spec = spec_of(recipe, config);
-    let table = read_series(&recipe.data, &spec)?;
-    let mut notes = table.notes.clone();
-    let scaling = scaling_for(recipe, &table, &spec, &mut notes)?;
-    let set = SeriesDataset::whole(&table, &spec, &scaling, spec.evaluation_stride)?;
-    let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));
-    Ok(Examples { objective: Objective::Forecast, set: Box::new(set), snippets: None, notes })
+    let (mut sets, mut notes) = (Vec::new(), Vec::new());
+    for path in series_files(&recipe.data)? {
+        let table = read_series(&path, &spec)?;
+        notes.extend(table.notes.iter().cloned());
+        let set = if recipe.test_part > 0.0 {
+            notes.push(described(&table, &spec));
+            SeriesParts::split(&table, &spec)?.test
+        } else {
+            let scaling = scaling_for(recipe, &table, &spec, &mut notes)?;
+            Some(SeriesDataset::whole(&table, &spec, &scaling, spec.evaluation_stride)?)
+        };
+        let set = set.map(|set| limited(recipe.limit_test, set, |set, n| set.subset(0..n)));
+        sets.extend(set.map(|set| Box::new(set) as Box<dyn Dataset>));
+    }
+    Ok(Examples { objective: Objective::Forecast, set: joined(sets), snippets: None, notes })
 }
 
 /// The steps after the last one of each series.
 pub(super) fn subjects(recipe: &Recipe, config: &Value, data: &Path) -> Result<Subjects, TrainError> {
     let spec = spec_of(recipe, config);
-    let table = read_series(data, &spec)?;
-    let scaling = scaling_for(recipe, &table, &spec, &mut Vec::new())?;
-    let set = SeriesDataset::future(&table, &spec, &scaling)?;
-    let described = (0..set.len()).map(|example| {
-        let mut line = Map::from_iter([("series".into(), json!(set.unit(example).name))]);
-        if let Some(first) = set.time(example, 0) {
-            let times = (1..spec.horizon).filter_map(|ahead| set.time(example, ahead));
-            line.insert("times".into(), std::iter::once(first).chain(times).collect());
+    let (mut sets, mut described, mut units, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for path in series_files(data)? {
+        let table = read_series(&path, &spec)?;
+        notes.extend(table.notes.iter().cloned());
+        let scaling = scaling_for(recipe, &table, &spec, &mut notes)?;
+        let set = SeriesDataset::future(&table, &spec, &scaling)?;
+        for example in 0..set.len() {
+            let mut line = Map::from_iter([("series".into(), json!(set.unit(example).name))]);
+            let times: Vec<String> = (0..spec.horizon).filter_map(|ahead| set.time(example, ahead)).collect();
+            if !times.is_empty() {
+                line.insert("times".into(), json!(times));
+            }
+            described.push(line);
+            units.push(set.unit(example).clone());
         }
-        line
-    });
-    let described = described.collect();
-    let units = set.clone();
+        sets.push(Box::new(set) as Box<dyn Dataset>);
+    }
     Ok(Subjects {
         objective: Objective::Forecast,
-        set: Box::new(set),
+        set: joined(sets),
         described,
-        scaled: Some(Box::new(move |example, value| units.unit(example).unscale(value as f32))),
+        scaled: Some(Box::new(move |example, value| units[example].unscale(value as f32))),
+        notes,
     })
 }

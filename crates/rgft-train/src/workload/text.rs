@@ -73,7 +73,7 @@ pub(super) fn of_tables(
         }
     };
     if truncated > 0 {
-        let of = train_set.len();
+        let of = train.rows.len();
         notes.push(format!("{truncated} of {of} training texts are cut to {} tokens", recipe.max_length));
     }
     let test = match test {
@@ -143,7 +143,13 @@ pub(crate) fn subjects_of_table(
         };
         Map::from_iter([("text".into(), text)])
     });
-    Ok(Subjects { objective, set: Box::new(set), described: described.collect(), scaled: None })
+    Ok(Subjects {
+        objective,
+        set: Box::new(set),
+        described: described.collect(),
+        scaled: None,
+        notes: Vec::new(),
+    })
 }
 
 fn settings(objective: Objective, labels: &LabelMap) -> Map<String, Value> {

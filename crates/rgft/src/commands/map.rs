@@ -1,6 +1,7 @@
 //! `rgft map`: the error map alone, as JSON and as a picture.
 
 use anyhow::Result;
+use rgft_train::recipe::RawRecipe;
 use rgft_train::{MapOutcome, OutFolder, Workload, map};
 
 use crate::args::RecipeArgs;
@@ -14,8 +15,14 @@ const BATCHES: usize = 16;
 const LISTED: usize = 10;
 
 pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let raw = args.recipe(threads)?;
-    raw.require("out")?;
+    let given = args.recipe(threads)?;
+    given.require("out")?;
+    // A model that was trained here is looked at with the settings of its training.
+    let mut raw = match &given.model {
+        Some(folder) => RawRecipe::of_trained(folder)?,
+        None => RawRecipe::default(),
+    };
+    raw.merge(given);
     let recipe = raw.check()?;
     let folder = recipe.out.as_deref().map(OutFolder::for_map).transpose()?;
     let outcome = pool::run(

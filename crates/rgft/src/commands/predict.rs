@@ -53,14 +53,15 @@ pub(crate) fn predict(args: &PredictArgs, threads: Option<usize>, printer: &mut 
         return Err(TrainError::OutFolder { path: path.clone(), problem, hint }.into());
     }
     let raw = args.recipe()?;
-    let lines = pool::quietly(threads.unwrap_or(0), || {
+    let predicted = pool::quietly(threads.unwrap_or(0), || {
         let predictor = Predictor::load(raw)?;
         match &args.data {
             Some(path) => Ok(predictor.predict(path)?),
             None => Ok(predictor.predict_table(&stdin_table(&predictor)?)?),
         }
     })?;
-    let lines: Vec<Value> = lines.into_iter().map(Value::Object).collect();
+    predicted.notes.iter().for_each(|note| printer.note(note));
+    let lines: Vec<Value> = predicted.lines.into_iter().map(Value::Object).collect();
     match &args.out {
         None => lines.iter().try_for_each(|line| printer.json_line(line))?,
         Some(path) => {
