@@ -6,7 +6,9 @@
 //! target column of each window is an example of its own, so that a model reads any number of series.
 //!
 //! All metrics, those of the naive forecasts too, are in scaled units, as the field's benchmarks (ETT, Zhou et al.
-//! 2021) have them. No value that lies after a window's context may reach its inputs or its scale.
+//! 2021) have them. No value that lies after a window's context may reach its inputs or
+//! its scale, with one exception: a step that is missing lies on the line to the next value that is there, which may be
+//! behind the context; and such steps are forecast and scored like others. Who minds refuses missing steps.
 
 mod dataset;
 mod dates;

@@ -425,6 +425,18 @@ mod tests {
         }
     }
 
+    /// The words of a line, as a shell sees them: what stands between single quotes is one.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (i, part) in line.split('\'').enumerate() {
+            match i % 2 {
+                0 => words.extend(part.split_whitespace().map(String::from)),
+                _ => words.push(part.to_owned()),
+            }
+        }
+        words
+    }
+
     #[test]
     fn examples_in_the_help_are_commands() {
         fn examples(command: &clap::Command, found: &mut Vec<String>) {
@@ -436,8 +448,8 @@ mod tests {
         examples(&Cli::command(), &mut found);
         assert!(found.len() > 15, "{found:?}");
         for example in found {
-            let cli = Cli::try_parse_from(example.split_whitespace())
-                .unwrap_or_else(|error| panic!("{example}: {error}"));
+            let cli =
+                Cli::try_parse_from(words(&example)).unwrap_or_else(|error| panic!("{example}: {error}"));
             if let Command::Train(args) | Command::Pretrain(args) | Command::Plan(args) | Command::Map(args) =
                 &cli.command
                 && args.config.is_none()

@@ -277,7 +277,7 @@ fn a_tensor_of_another_shape() {
 fn an_unknown_model_type() {
     assert_snapshot!(edited("config.json", "\"model_type\": \"bert\"", "\"model_type\": \"bart\""), @r#"
     error: TMP/model/config.json: unknown model_type "bart"
-    hint: known model types are bert, distilbert, roberta
+    hint: known model types are bert, distilbert, gru-classifier, lstm-classifier, roberta, gpt2, gru-lm, llama, lstm-lm, qwen2, qwen3, mobilenet_v2, resnet, resnet-cifar, vit, gru-forecaster, lstm-forecaster, patch-transformer
     "#);
 }
 

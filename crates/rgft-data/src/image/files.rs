@@ -81,7 +81,7 @@ impl ImageSource {
             return match extension(path).as_str() {
                 "parquet" => Ok(Self::Parquet(vec![path.to_owned()])),
                 end if IMAGES.contains(&end) => Ok(Self::Images(vec![path.to_owned()])),
-                _ => Err(no_images(path, "no Parquet, JPEG, PNG or BMP file".to_owned())),
+                _ => Err(no_images(path, "a file of another kind".to_owned())),
             };
         }
         let Listing { parquet, images, folders } = Listing::of(path)?;

@@ -139,7 +139,7 @@ fn places_without_pictures() {
     assert!(message(here, locate_images(&here.join("nowhere"), None, None)).starts_with("nowhere: "));
     assert!(
         message(here, ImageSource::at(&here.join("notes/readme.txt")))
-            .starts_with("notes/readme.txt: no images")
+            .starts_with("notes/readme.txt: expected pictures, found a file of another kind\nhint: ")
     );
     put(&here.join("train.parquet"), b"");
     put(&here.join("val.parquet"), b"");
