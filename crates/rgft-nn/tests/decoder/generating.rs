@@ -19,7 +19,7 @@ fn cached_logits_are_those_of_the_whole_sequence() {
     for name in ["llama", "llama3", "qwen2", "qwen3", "gpt2"] {
         let model = load(&goldens().join(name));
         let ids: Vec<u32> = (0..15).map(|i| (i * 7 + 2) % 24).collect();
-        let all = logits(&model, &packed(&[ids.clone()]));
+        let all = logits(&model, &packed(std::slice::from_ref(&ids)));
         let engine = Engine::new(Precision::F32);
         // By ones, by several, and all at once.
         for sizes in [&[1; 15][..], &[4, 1, 7, 3], &[15]] {
