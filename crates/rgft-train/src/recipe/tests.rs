@@ -29,7 +29,8 @@ fn defaults_in_the_table_are_the_defaults_in_force() {
             continue;
         }
         let found = written.values().get(key.name).cloned();
-        if key.default.starts_with("none") {
+        // `none` is a word of some lists, and otherwise says that there is no default.
+        if key.default.starts_with("none") && key.kind != KeyType::Word {
             assert_eq!(found, None, "{}", key.name);
             continue;
         }
