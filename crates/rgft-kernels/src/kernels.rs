@@ -13,7 +13,9 @@ use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
 use crate::cpu::rope::{self, Rotation};
 use crate::cpu::scalar::Dropout;
-use crate::cpu::{embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major};
+use crate::cpu::{
+    embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major,
+};
 use crate::{Mat, MatMut, Precision, gemm};
 
 /// The processor's kernels (see [`crate::cpu`]).

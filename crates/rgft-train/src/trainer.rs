@@ -481,8 +481,8 @@ impl<'a> Trainer<'a> {
             let parameters = self.work.model.parameters_mut();
             best.weights.into_iter().for_each(|(i, data)| parameters[i].data = data);
         }
-        let mut metrics = Metrics::default();
-        metrics.validation = self.evaluate(&*self.work.validation);
+        let validation = self.evaluate(&*self.work.validation);
+        let mut metrics = Metrics { validation, ..Metrics::default() };
         if let Some(test) = &self.work.test {
             metrics.test = self.evaluate(&**test);
             if let Some(snippets) = &self.work.snippets {
