@@ -6,7 +6,7 @@
 //! * 1×1 with stride 1 is one product of matrices.
 //! * Depthwise convolutions have a kernel of their own: channels are lanes.
 //! * Everything else is a product whose first operand is read where it lies, in pieces of maps that fit the cache,
-//!   padding written out ([`slab`]), by register tiles ([`tile`]). Where the precision is bf16, or maps are too narrow to
+//!   padding written out (`slab`), by register tiles (`tile`). Where the precision is bf16, or maps are too narrow to
 //!   fill a tile, patches are copied and a library multiplies.
 //!
 //! No map of patches of a whole batch exists.
