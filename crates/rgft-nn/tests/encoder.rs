@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod pytorch;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use pytorch::{close, flat};
 use rgft_core::{Component, Extent, Granularity, Inputs, Slices, Tokens};
 use rgft_kernels::{Kernels, Precision};
 use rgft_nn::models::{self, Grain, HeadRequest, Model};
@@ -32,21 +35,6 @@ fn inputs_of(golden: &Value) -> Inputs {
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
     let types = rows("type_ids").map_or_else(|| vec![0; lengths.iter().sum()], |rows| rows.concat());
     Inputs::Tokens(Tokens { ids: ids.concat(), types, lengths })
-}
-
-fn flat(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().flat_map(flat).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((*f as f64 - e).abs() <= tolerance * largest.max(1e-3), "{what} at {i}: {f} against {e}");
-    }
 }
 
 /// Gradients of the cross-entropy under a plan, with everything that can be said about how they came about.

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod pytorch;
+
 use std::path::{Path, PathBuf};
 
+use pytorch::{Optimizer, close, flat};
 use rgft_core::{Inputs, Series, Slices, Tokens};
 use rgft_kernels::cpu::loss::IGNORED;
-use rgft_kernels::cpu::optimizer::{AdamW, Block, adamw};
 use rgft_kernels::{Kernels, Precision};
 use rgft_nn::models::{self, Grain, HeadRequest, Model, Pooling};
 use rgft_nn::{Blind, Engine, Gradients, Tape, Tensor};
@@ -40,21 +42,6 @@ fn golden(name: &str) -> Golden {
     };
     let model = models::load(&folder(name), &HeadRequest::default()).unwrap();
     Golden { model, inputs, targets: expected["targets"].clone(), expected }
-}
-
-fn flat(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().flat_map(flat).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*f) - e).abs() <= tolerance * largest.max(1e-3), "{what} at {i}: {f} against {e}");
-    }
 }
 
 /// Turns outputs into the residual; returns the loss.
@@ -112,8 +99,7 @@ fn ten_steps_of_adamw_are_pytorchs() {
         let engine = Engine::new(Precision::F32);
         let all = golden.model.parameters().everything();
         let mut gradients = Gradients::new(&engine, golden.model.parameters(), &all, &golden.model.tables());
-        let sizes: Vec<usize> = golden.model.parameters().iter().map(|p| p.data.len()).collect();
-        let mut moments: Vec<_> = sizes.iter().map(|&n| (vec![0.0; n], vec![0.0; n])).collect();
+        let mut optimizer = Optimizer::default();
         let expected = flat(&golden.expected["losses"]);
         for (t, expected) in (1..).zip(&expected) {
             let found = step(&golden, &engine, &mut gradients);
@@ -121,28 +107,7 @@ fn ten_steps_of_adamw_are_pytorchs() {
                 (found - expected).abs() < 1e-4 * expected,
                 "{name}, step {t}: {found} against {expected}"
             );
-            let parameters = golden.model.parameters_mut().iter_mut().enumerate();
-            for ((i, parameter), (m, v)) in parameters.zip(&mut moments) {
-                let (width, rows) = (parameter.cols(), parameter.rows());
-                let gradient = gradients.dense(i, rows, width);
-                let block = Block {
-                    weight: &mut parameter.data,
-                    weight_stride: width,
-                    gradient: Some(&gradient),
-                    gradient_stride: width,
-                    width,
-                };
-                let numbers = AdamW {
-                    learning_rate: 0.01,
-                    weight_decay: 0.01,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    epsilon: 1e-8,
-                    step: t,
-                    gradient_scale: 1.0,
-                };
-                adamw(block, m, v, numbers);
-            }
+            optimizer.step(&mut golden.model, &gradients, 0.01);
         }
     }
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod pytorch;
+
 use std::path::{Path, PathBuf};
 
+use pytorch::{Optimizer, close, flat};
 use rgft_core::{Extent, Images, Inputs, Series, Slices};
-use rgft_kernels::cpu::optimizer::{AdamW, Block, adamw};
 use rgft_kernels::{Kernels, Precision};
 use rgft_nn::models::{self, Grain, HeadRequest, Model, Pooling};
 use rgft_nn::{Blind, Engine, Flops, Gradients, Tape, Tensor};
@@ -33,21 +35,6 @@ fn golden(name: &str) -> Golden {
         _ => Inputs::Series(Series { values, steps: shape[1] }),
     };
     Golden { model: models::load(&folder(name), &HeadRequest::default()).unwrap(), inputs, expected }
-}
-
-fn flat(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().flat_map(flat).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*f) - e).abs() <= tolerance * largest.max(1e-3), "{what} at {i}: {f} against {e}");
-    }
 }
 
 /// Turns outputs into the residual; returns the loss.
@@ -119,8 +106,7 @@ fn ten_steps_of_adamw_are_pytorchs() {
         let mut golden = golden(name);
         let engine = Engine::new(Precision::F32);
         let mut gradients = gradients_of(&golden.model, &engine);
-        let sizes: Vec<usize> = golden.model.parameters().iter().map(|p| p.data.len()).collect();
-        let mut moments: Vec<_> = sizes.iter().map(|&n| (vec![0.0; n], vec![0.0; n])).collect();
+        let mut optimizer = Optimizer::default();
         let expected = flat(&golden.expected["losses"]);
         assert_eq!(expected.len(), 10);
         for (t, expected) in (1..).zip(&expected) {
@@ -129,28 +115,7 @@ fn ten_steps_of_adamw_are_pytorchs() {
                 (found - expected).abs() < 1e-4 * expected,
                 "{name}, step {t}: {found} against {expected}"
             );
-            let parameters = golden.model.parameters_mut().iter_mut().enumerate();
-            for ((i, parameter), (m, v)) in parameters.zip(&mut moments) {
-                let (width, rows) = (parameter.cols(), parameter.rows());
-                let gradient = gradients.dense(i, rows, width);
-                let block = Block {
-                    weight: &mut parameter.data,
-                    weight_stride: width,
-                    gradient: Some(&gradient),
-                    gradient_stride: width,
-                    width,
-                };
-                let numbers = AdamW {
-                    learning_rate: 0.003,
-                    weight_decay: 0.01,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    epsilon: 1e-8,
-                    step: t,
-                    gradient_scale: 1.0,
-                };
-                adamw(block, m, v, numbers);
-            }
+            optimizer.step(&mut golden.model, &gradients, 0.003);
         }
     }
 }

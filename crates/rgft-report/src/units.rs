@@ -136,7 +136,7 @@ pub(crate) fn larger_is_better(metric: &str) -> bool {
 
 /// A metric's value: percentages for scores in `[0, 1]`, plain numbers for losses and errors.
 pub(crate) fn metric(name: &str, value: f64) -> String {
-    if larger_is_better(name) && (0.0..=1.0).contains(&value) {
+    if larger_is_better(name) && name != "pearson" && (0.0..=1.0).contains(&value) {
         format!("{:.2} %", value * 100.0)
     } else if value.is_finite() && (0.001..10.0).contains(&value.abs()) {
         format!("{value:.3}")

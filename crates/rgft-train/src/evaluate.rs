@@ -114,3 +114,11 @@ fn place(all: &mut Targets, n: usize, rows: &[usize], targets: &Targets) {
         (all, _) => *all = Targets::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn data_and_losses_mean_the_same_by_ignored() {
+        assert_eq!(rgft_data::IGNORED, rgft_kernels::cpu::loss::IGNORED);
+    }
+}

@@ -198,11 +198,12 @@ impl<'a> Trainer<'a> {
         let mut steps = 0;
         for step in 0..total {
             let begun = Instant::now();
+            let mut probed = Duration::ZERO;
             if let Some(request) = self.method.probe(step, self.ledger.total()) {
                 self.probe(step, request)?;
+                probed = begun.elapsed();
+                self.clock.probe += probed;
             }
-            let probed = begun.elapsed();
-            self.clock.probe += probed;
             self.replan(step)?;
             if !self.affords(step) {
                 self.method.expire();

@@ -318,6 +318,13 @@ pub(crate) fn subjects(
     }
 }
 
+fn no_test(folder: &Path) -> TrainError {
+    TrainError::Mismatch {
+        problem: format!("{}: no test file in this folder", folder.display()),
+        hint: "name the file to measure",
+    }
+}
+
 /// The first `limit` examples, or all.
 fn limited<D: Dataset>(limit: Option<usize>, set: D, first: impl Fn(&D, usize) -> D) -> D {
     match limit {

@@ -518,7 +518,10 @@ fn predicting_with_the_tokenizer_of_another_model() {
 
 #[test]
 fn predicting_from_nothing() {
-    assert_snapshot!(Attempt::of(&["predict", "--model", demo().to_str().unwrap()]).refused(), @"error: stdin.jsonl: the file is empty");
+    assert_snapshot!(Attempt::of(&["predict", "--model", demo().to_str().unwrap()]).refused(), @r"
+    error: standard input is empty
+    hint: give data: --data FILE
+    ");
 }
 
 #[test]

@@ -98,6 +98,8 @@ fn pictures() {
     let measured = place.json(&["eval", "--model", "tuned", "--data", "data/test"]);
     assert_eq!(measured["metrics"]["accuracy"], tuned["metrics"]["test"]["accuracy"]);
     assert_eq!(measured["confusion"]["labels"], json!(["across", "along"]));
+    // Of a folder of several parts the test part is measured.
+    assert_eq!(place.json(&["eval", "--model", "tuned", "--data", "data"])["metrics"], measured["metrics"]);
     let spoilt = place.json(&["eval", "--model", "tuned", "--data", "data/test", "--corrupt", "contrast:5"]);
     assert_ne!(spoilt["metrics"]["loss"], measured["metrics"]["loss"]);
     let lines = place.stdout(&["predict", "--model", "tuned", "--data", "data/test/along"]);

@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
-use rgft_core::{ComponentKind, Extent, Slices};
+use rgft_core::{Extent, Slices};
 
+use super::head::{head_part, row_per_example, set_head_needs};
 use super::linear::Linear;
 use super::series_stem::InstanceNorm;
-use super::{Block, Context, Part, Sinks, all_if, whole};
+use super::{Block, Context, Part, Sinks};
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -93,18 +94,14 @@ impl Block for FinalStateHead {
     }
 
     fn set_needs(&self, needs: &mut [Needs], _: &[Slices], below: bool, observe: bool) {
-        let own = &mut needs[self.output.site];
-        own.dx = all_if(below);
-        own.observe = observe;
+        set_head_needs(&self.output, needs, below, observe);
     }
 
     fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
-        let slices = self.output.parameters().map(|parameter| whole(parameters, parameter)).collect();
-        vec![Part::new("", ComponentKind::TaskHead, slices)]
+        head_part(&self.output, parameters)
     }
 
-    /// A row per sequence.
     fn extent(&self, entering: &Extent) -> Extent {
-        Extent::Sequences(vec![1; entering.examples()])
+        row_per_example(entering)
     }
 }

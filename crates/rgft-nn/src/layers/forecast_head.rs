@@ -3,11 +3,12 @@
 //!
 //! `y = σ·(x·Wᵀ + b) + μ`, `x` `[windows, tokens · hidden]`, so the map's `δ` is `σ·δ_y`.
 
-use rgft_core::{ComponentKind, Extent, Slices};
+use rgft_core::{Extent, Slices};
 
+use super::head::{head_part, row_per_example, set_head_needs};
 use super::linear::Linear;
 use super::series_stem::InstanceNorm;
-use super::{Block, Context, Part, Sinks, all_if, whole};
+use super::{Block, Context, Part, Sinks};
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -64,18 +65,14 @@ impl Block for ForecastHead {
     }
 
     fn set_needs(&self, needs: &mut [Needs], _: &[Slices], below: bool, observe: bool) {
-        let own = &mut needs[self.map.site];
-        own.dx = all_if(below);
-        own.observe = observe;
+        set_head_needs(&self.map, needs, below, observe);
     }
 
     fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
-        let slices = self.map.parameters().map(|parameter| whole(parameters, parameter)).collect();
-        vec![Part::new("", ComponentKind::TaskHead, slices)]
+        head_part(&self.map, parameters)
     }
 
-    /// A row per window.
     fn extent(&self, entering: &Extent) -> Extent {
-        Extent::Sequences(vec![1; entering.examples()])
+        row_per_example(entering)
     }
 }

@@ -107,8 +107,25 @@ impl Block for Head {
         }
     }
 
-    /// A row per sequence.
     fn extent(&self, entering: &Extent) -> Extent {
-        Extent::Sequences(vec![1; entering.examples()])
+        row_per_example(entering)
     }
+}
+
+/// The needs of a head that is one linear map.
+pub(super) fn set_head_needs(map: &Linear, needs: &mut [Needs], below: bool, observe: bool) {
+    let own = &mut needs[map.site];
+    own.dx = all_if(below);
+    own.observe = observe;
+}
+
+/// The component of such a head.
+pub(super) fn head_part(map: &Linear, parameters: &Parameters) -> Vec<Part> {
+    let slices = map.parameters().map(|parameter| whole(parameters, parameter)).collect();
+    vec![Part::new("", ComponentKind::TaskHead, slices)]
+}
+
+/// A row per example: what leaves a head.
+pub(super) fn row_per_example(entering: &Extent) -> Extent {
+    Extent::Sequences(vec![1; entering.examples()])
 }

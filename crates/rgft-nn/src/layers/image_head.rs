@@ -1,11 +1,12 @@
 //! The head of an image classifier: `z = classifier(dropout(mean over a map's pixels))`.
 
-use rgft_core::{ComponentKind, Extent, Slices};
+use rgft_core::{Extent, Slices};
 use rgft_kernels::cpu::pooling::Pool;
 
 use super::conv::maps;
+use super::head::{head_part, row_per_example, set_head_needs};
 use super::linear::Linear;
-use super::{Block, Context, Part, Sinks, all_if, whole};
+use super::{Block, Context, Part, Sinks};
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -60,18 +61,14 @@ impl Block for ImageHead {
     }
 
     fn set_needs(&self, needs: &mut [Needs], _: &[Slices], below: bool, observe: bool) {
-        let own = &mut needs[self.classifier.site];
-        own.dx = all_if(below);
-        own.observe = observe;
+        set_head_needs(&self.classifier, needs, below, observe);
     }
 
     fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
-        let slices = self.classifier.parameters().map(|parameter| whole(parameters, parameter)).collect();
-        vec![Part::new("", ComponentKind::TaskHead, slices)]
+        head_part(&self.classifier, parameters)
     }
 
-    /// A row per example.
     fn extent(&self, entering: &Extent) -> Extent {
-        Extent::Sequences(vec![1; entering.examples()])
+        row_per_example(entering)
     }
 }

@@ -1,10 +1,11 @@
 //! From pictures to the first hidden state: a convolution with its norm, and, in the ImageNet form, max pooling.
 
-use rgft_core::{Extent, Images, Inputs, Slices};
+use rgft_core::{Extent, Inputs, Slices};
 use rgft_kernels::cpu::image_pool::MapShape;
 
 use super::conv::maps;
 use super::conv_norm::ConvNorm;
+use super::patch_stem::images;
 use super::{Context, Part, Sinks, Stem};
 use crate::NnError;
 use crate::models::Grain;
@@ -24,13 +25,6 @@ pub struct ImageStem {
     pub unit: ConvNorm,
     /// Whether 3×3 neighbourhoods, two pixels apart, are pooled to their largest value.
     pub max_pool: bool,
-}
-
-fn images(inputs: &Inputs) -> &Images {
-    match inputs {
-        Inputs::Images(images) => images,
-        _ => panic!("the inputs were checked to be images"),
-    }
 }
 
 impl ImageStem {

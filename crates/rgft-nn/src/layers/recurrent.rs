@@ -98,7 +98,7 @@ impl Recurrent {
     }
 
     /// Channels of the output.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.directions.len() * self.hidden()
     }
 

@@ -1,18 +1,22 @@
 //! From a checkpoint to parameters under their public names and sites in forward order: what every model is built with.
 
-use crate::NnError;
+use rgft_core::ComponentKind;
 use rgft_kernels::cpu::batch_norm::Clip;
 use rgft_kernels::cpu::conv::ConvShape;
 
+use crate::NnError;
+use crate::layers::Block;
 use crate::layers::batch_norm::BatchNorm;
 use crate::layers::conv::Conv;
 use crate::layers::conv_norm::ConvNorm;
 use crate::layers::embedding::Table;
 use crate::layers::linear::Linear;
+use crate::layers::lm_head::LmHead;
 use crate::layers::norm::Norm;
-use crate::models::{Site, SiteKind};
+use crate::layers::pre_norm::PreNorm;
+use crate::models::{Level, Site, SiteKind};
 use crate::parameters::{Parameter, Parameters, Stored};
-use crate::weights::{Init, Weights};
+use crate::weights::{Checkpoint, Init, Weights};
 
 /// Parameters and sites, growing in forward order.
 pub(crate) struct Builder<'a> {
@@ -129,4 +133,52 @@ impl<'a> Builder<'a> {
         let norm = BatchNorm { site, weight, bias, mean, variance, width: output, epsilon, momentum, clip };
         Ok(ConvNorm { name: name.into(), conv, norm })
     }
+
+    /// The head of a language model: its last norm and the output map `[vocabulary, width]`, which is the embedding table
+    /// `tied` where there is one.
+    pub(crate) fn lm_head(
+        &mut self,
+        norm: PreNorm,
+        tied: Option<usize>,
+        width: usize,
+        vocabulary: usize,
+        init: Init,
+    ) -> Result<LmHead, NnError> {
+        let output = match tied {
+            Some(weight) => {
+                // A copy that some files hold beside the table says nothing.
+                self.weights.discard("lm_head.weight");
+                let site = self.site("lm_head", SiteKind::Linear { weight, bias: None });
+                Linear { site, weight, bias: None, input: width, output: vocabulary }
+            }
+            None => self.linear("lm_head", width, vocabulary, false, init)?,
+        };
+        Ok(LmHead { norm: Some(norm), output, tied: tied.is_some() })
+    }
+
+    /// The tensors that nobody took, to be written back: under the optional prefix, but for those of a head, whose names
+    /// begin with one of `heads`.
+    pub(crate) fn unused(&self, heads: &[&str]) -> Checkpoint<'static> {
+        let prefix = self.optional_prefix;
+        self.weights.unused(|name| {
+            let stays = name.starts_with(prefix) || heads.iter().any(|head| name.starts_with(head));
+            if stays { name.to_string() } else { format!("{prefix}{name}") }
+        })
+    }
+}
+
+/// Pushes the two levels of layer `l`, which is called `path`.
+pub(crate) fn push_layer(
+    blocks: &mut Vec<Level<Box<dyn Block>>>,
+    l: usize,
+    path: &str,
+    attention: impl Block + 'static,
+    feed_forward: impl Block + 'static,
+) {
+    let mut push = |part: &str, kind, block: Box<dyn Block>| {
+        let (name, layer) = (format!("{path}.{part}"), Some((l, path.to_string())));
+        blocks.push(Level { name, kind, layer, block });
+    };
+    push("attention", ComponentKind::Attention, Box::new(attention));
+    push("feed_forward", ComponentKind::FeedForward, Box::new(feed_forward));
 }

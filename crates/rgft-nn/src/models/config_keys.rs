@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rgft_kernels::cpu::activation::Activation;
 use serde_json::Value;
 
 use crate::NnError;
@@ -65,5 +66,29 @@ impl<'a> ConfigKeys<'a> {
     /// A word, if there is one.
     pub(crate) fn word(&self, key: &str) -> Option<&'a str> {
         self.values.get(key).and_then(Value::as_str)
+    }
+
+    /// An activation by its name.
+    pub(crate) fn activation(&self, key: &str, default: &str) -> Result<Activation, NnError> {
+        match self.word(key).unwrap_or(default) {
+            "gelu" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+            "relu" => Ok(Activation::Relu),
+            "silu" | "swish" => Ok(Activation::Silu),
+            "tanh" => Ok(Activation::Tanh),
+            other => {
+                Err(self.error(key, format!("is {other:?}, expected gelu, gelu_new, relu, silu or tanh")))
+            }
+        }
+    }
+
+    /// How many classes there are: as many as have names, else `num_labels`, else `default`.
+    pub(crate) fn labels(&self, default: usize) -> Result<usize, NnError> {
+        let named = self.values.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
+        let listed = || self.values.get("labels").and_then(Value::as_array).map(Vec::len);
+        match named.or_else(listed).filter(|n| *n > 0) {
+            Some(n) => Ok(n),
+            None => self.size("num_labels", Some(default)),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use rgft_core::ComponentKind;
 use rgft_kernels::cpu::activation::Activation;
 
-use super::build::Builder;
+use super::build::{Builder, push_layer};
 use super::config_keys::ConfigKeys;
 use crate::NnError;
 use crate::layers::Block;
@@ -84,13 +84,7 @@ impl EncoderShape {
             dropout: self.dropout,
             groups: self.heads,
         };
-        let layer = format!("encoder.layer.{l}");
-        let mut push = |part: &str, kind, block: Box<dyn Block>| {
-            let (name, layer) = (format!("{layer}.{part}"), Some((l, layer.clone())));
-            blocks.push(Level { name, kind, layer, block });
-        };
-        push("attention", ComponentKind::Attention, Box::new(attention));
-        push("feed_forward", ComponentKind::FeedForward, Box::new(feed_forward));
+        push_layer(blocks, l, &format!("encoder.layer.{l}"), attention, feed_forward);
         Ok(())
     }
 
@@ -104,16 +98,5 @@ impl EncoderShape {
         let block: Box<dyn Block> = Box::new(FinalNorm(self.norm(builder, path)?));
         blocks.push(Level { name: "norm".into(), kind: ComponentKind::Norm, layer: None, block });
         Ok(())
-    }
-}
-
-/// An activation by the name that config.json gives it.
-pub(super) fn activation(keys: &ConfigKeys, key: &str) -> Result<Activation, NnError> {
-    match keys.word(key).unwrap_or("gelu") {
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
-        "relu" => Ok(Activation::Relu),
-        "silu" | "swish" => Ok(Activation::Silu),
-        other => Err(keys.error(key, format!("is {other:?}, expected gelu, gelu_new, relu or silu"))),
     }
 }

@@ -33,9 +33,7 @@ impl Common {
     /// Reads them from `config.json` of `folder`, which says `values`.
     pub(super) fn read(folder: &Path, values: &Value, request: &HeadRequest) -> Result<Self, NnError> {
         let keys = ConfigKeys::new(folder, values);
-        let named = values.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-        let listed = values.get("labels").and_then(Value::as_array).map(Vec::len);
-        let stored = keys.size("num_labels", named.or(listed).filter(|n| *n > 0).or(Some(1000)))?;
+        let stored = keys.labels(1000)?;
         Ok(Self {
             colours: keys.size("num_channels", Some(3))?,
             epsilon: positive(&keys, "batch_norm_eps", 1e-5)?,

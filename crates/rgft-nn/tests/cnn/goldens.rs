@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use rgft_core::{Images, Inputs};
-use rgft_kernels::Kernels;
-use rgft_kernels::cpu::optimizer::{AdamW, Block};
 use rgft_nn::models::{self, HeadRequest, Model};
 use rgft_nn::{Blind, Engine, Gradients, Tape};
 use safetensors::SafeTensors;
 
 use super::common::{engine, goldens, images};
+use super::pytorch::Optimizer;
 
 const NAMES: [&str; 4] = ["resnet-cifar-pad", "resnet-cifar-projection", "resnet-bottleneck", "mobilenet_v2"];
 
@@ -72,8 +71,7 @@ fn logits_gradients_statistics_and_ten_steps() {
         let losses = golden.get("losses").1;
         let everything = model.parameters().everything();
         let mut gradients = Gradients::new(&training, model.parameters(), &everything, &model.tables());
-        let mut moments: Vec<_> =
-            model.parameters().iter().map(|p| [vec![0.0; p.data.len()], vec![0.0; p.data.len()]]).collect();
+        let mut optimizer = Optimizer::default();
         for (t, expected) in losses.iter().enumerate() {
             gradients.clear();
             let loss = step(&model, &training, &inputs, &targets, &mut gradients) as f32;
@@ -86,30 +84,7 @@ fn logits_gradients_statistics_and_ten_steps() {
                     close(&what, &found, &channels_last(&shape, &expected), 1e-3);
                 }
             }
-            for (i, (parameter, [m, v])) in model.parameters_mut().iter_mut().zip(&mut moments).enumerate() {
-                if parameter.buffer {
-                    continue;
-                }
-                let (width, gradient) =
-                    (parameter.cols(), gradients.dense(i, parameter.rows(), parameter.cols()));
-                let block = Block {
-                    weight: &mut parameter.data,
-                    weight_stride: width,
-                    gradient: Some(&gradient),
-                    gradient_stride: width,
-                    width,
-                };
-                let numbers = AdamW {
-                    learning_rate: 3e-3,
-                    weight_decay: 0.01,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    epsilon: 1e-8,
-                    step: t as u32 + 1,
-                    gradient_scale: 1.0,
-                };
-                rgft_kernels::Cpu.adamw(block, m, v, numbers);
-            }
+            optimizer.step(&mut model, &gradients, 3e-3);
             gradients.move_statistics(model.parameters_mut());
             if t == 0 {
                 for parameter in model.parameters().iter().filter(|parameter| parameter.buffer) {

@@ -10,4 +10,6 @@ mod common;
 mod frozen;
 mod goldens;
 mod models;
+#[path = "../pytorch/mod.rs"]
+mod pytorch;
 mod truth;

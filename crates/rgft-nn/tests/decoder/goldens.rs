@@ -6,6 +6,7 @@ use rgft_nn::weights::{Checkpoint, Init, Weights};
 use rgft_nn::{Gradients, Parameter, Product};
 use serde_json::Value;
 
+use super::pytorch::{Optimizer, close, flat};
 use super::{goldens, json, load, logits, packed, step};
 
 /// Tied with grouped queries; untied with biases and scaled positions; biases; norms of heads; learnt positions.
@@ -16,21 +17,6 @@ fn golden(name: &str) -> (Model, Value, Vec<Vec<u32>>) {
     let golden = json(&folder.join("golden.json"));
     let sequences = serde_json::from_value(golden["ids"].clone()).unwrap();
     (load(&folder), golden, sequences)
-}
-
-fn flat(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(values) => values.iter().flat_map(flat).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*f) - e).abs() <= tolerance * largest, "{what} at {i}: {f} against {e}");
-    }
 }
 
 /// The gradients as tensors of a file: what stands there in another layout is brought into it.
@@ -75,24 +61,11 @@ fn ten_steps_are_pytorchs() {
     for name in FAMILY {
         let (mut model, golden, sequences) = golden(name);
         let everything = model.parameters().everything();
-        let zeros = || model.parameters().iter().map(|p| vec![0f64; p.data.len()]).collect::<Vec<_>>();
-        let (mut first, mut second) = (zeros(), zeros());
-        let (rate, betas, epsilon, decay) = (1e-2, [0.9, 0.999f64], 1e-8, 0.01);
+        let mut optimizer = Optimizer::default();
         for (i, expected) in flat(&golden["losses"]).into_iter().enumerate() {
             let (loss, gradients, _) = step(&model, &sequences, &everything, 0);
             assert!((loss - expected).abs() < 1e-3, "{name}, step {i}: {loss} against {expected}");
-            let [bias1, bias2] = betas.map(|beta| 1.0 - beta.powi(i as i32 + 1));
-            for (p, parameter) in model.parameters_mut().iter_mut().enumerate() {
-                let gradient = gradients.dense(p, parameter.rows(), parameter.cols());
-                let moments = first[p].iter_mut().zip(&mut second[p]);
-                for ((w, g), (m, v)) in parameter.data.iter_mut().zip(gradient).zip(moments) {
-                    let g = f64::from(g);
-                    *m += (1.0 - betas[0]) * (g - *m);
-                    *v += (1.0 - betas[1]) * (g * g - *v);
-                    let decayed = f64::from(*w) * (1.0 - rate * decay);
-                    *w = (decayed - rate * (*m / bias1) / ((*v / bias2).sqrt() + epsilon)) as f32;
-                }
-            }
+            optimizer.step(&mut model, &gradients, 1e-2);
         }
     }
 }

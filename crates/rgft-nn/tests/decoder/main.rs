@@ -4,6 +4,8 @@
 
 mod generating;
 mod goldens;
+#[path = "../pytorch/mod.rs"]
+mod pytorch;
 
 use std::path::{Path, PathBuf};
 

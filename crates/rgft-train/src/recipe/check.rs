@@ -41,7 +41,7 @@ impl RawRecipe {
             image_size: optional_count("image-size", self.image_size, 8)?,
             resize: self.resize.unwrap_or(super::Resize::Crop),
             augment: self.augment.unwrap_or(super::Augment::None),
-            corrupt: self.corrupt.filter(|corruption| !corruption.is_empty()),
+            corrupt: corruption(self.corrupt)?,
 
             completion: completion(self.prompt_column, self.completion_column)?,
             extensions: self.extensions.map(Vec::from).unwrap_or_default(),
@@ -173,6 +173,13 @@ fn name(key: &str, value: Option<String>, default: &str) -> Result<String, Recip
     match value {
         Some(name) if name.is_empty() => Err(wrong(key, "\"\"")),
         name => Ok(name.unwrap_or_else(|| default.to_owned())),
+    }
+}
+
+fn corruption(value: Option<String>) -> Result<Option<String>, RecipeError> {
+    match value {
+        Some(text) if text.parse::<rgft_data::Corruption>().is_err() => Err(wrong("corrupt", text)),
+        value => Ok(value),
     }
 }
 

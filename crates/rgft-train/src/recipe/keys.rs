@@ -109,7 +109,7 @@ recipe_keys! {
         "model" model: PathBuf, Path, "required", "a folder";
         /// Folder of the tokenizer or vocabulary
         "tokenizer" tokenizer: PathBuf, Path, "none: the model folder", "a folder";
-        /// Training data: a .csv, .tsv, .jsonl or .parquet file, or a folder with train.csv (and dev.csv, test.csv); for pictures also a folder of class folders, for language models also a text or a folder of sources, for series also several files by a pattern with *
+        /// Data to learn from, or for eval to measure: a .csv, .tsv, .jsonl or .parquet file, or a folder with train.csv (and dev.csv, test.csv); for pictures also a folder of class folders, for language models also a text or a folder of sources, for series also several files by a pattern with *
         "data" data: PathBuf, Path, "required", "a file or a folder";
         /// Test data, read once, after training
         "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";

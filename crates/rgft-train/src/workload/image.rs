@@ -100,7 +100,10 @@ fn labels_of(config: &Value) -> LabelMap {
 
 pub(super) fn examples(recipe: &Recipe, config: &Value) -> Result<Examples, TrainError> {
     let spec = ImageSpec { limit: recipe.limit_test, ..spec_of(recipe, config)? };
-    let table = read_images(&ImageSource::at(&recipe.data)?, &spec)?;
+    // The pictures that are named, or those of the test part of a folder that has one.
+    let parts = locate_images(&recipe.data, None, None).ok().and_then(|parts| parts.test);
+    let source = parts.map_or_else(|| ImageSource::at(&recipe.data), Ok)?;
+    let table = read_images(&source, &spec)?;
     let set = ImageDataset::labelled(&table, &spec, &labels_of(config))?;
     Ok(Examples {
         objective: Objective::Classification,

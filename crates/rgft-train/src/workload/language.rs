@@ -104,7 +104,8 @@ fn snippets_of(recipe: &Recipe, corpus: &Corpus, set: &CorpusDataset, codec: &Te
 
 pub(super) fn examples(recipe: &Recipe) -> Result<Examples, TrainError> {
     let (spec, codec) = (spec_of(recipe), codec_of(recipe)?);
-    let corpus = read_corpus(&recipe.data, &spec)?;
+    let files = locate_corpus(&recipe.data, None, None)?;
+    let corpus = read_corpus(&files.test.unwrap_or(files.train), &spec)?;
     let mut set = CorpusDataset::new(&corpus, &codec, &spec)?;
     if recipe.test_part > 0.0 {
         let (rest, test) = set.split(recipe.test_part);

@@ -1,6 +1,6 @@
 //! Texts with labels: tables, a tokenizer, classes or numbers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rgft_data::{
     Dataset, LabelMap, Labels, Objective, Table, TableSpec, TextDataset, TextTokenizer, locate, read_table,
@@ -10,7 +10,7 @@ use rgft_nn::models::Model;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Examples, Material, Subjects, VALIDATION_PART, label_settings, labels_for, labels_in, limited,
+    Examples, Material, Subjects, VALIDATION_PART, label_settings, labels_for, labels_in, limited, no_test,
     placeholder_labels, tokenizer_files,
 };
 use crate::TrainError;
@@ -108,9 +108,17 @@ fn tokenizer_for(recipe: &Recipe, model: &Model) -> Result<TextTokenizer, TrainE
     Ok(TextTokenizer::from_folder(recipe.tokenizer_folder(), recipe.max_length.min(model.positions()))?)
 }
 
+/// What is measured: the file that is named, or the test file of a folder.
+fn measured_file(recipe: &Recipe) -> Result<PathBuf, TrainError> {
+    if !recipe.data.is_dir() {
+        return Ok(recipe.data.clone());
+    }
+    locate(&recipe.data, None, None)?.test.ok_or_else(|| no_test(&recipe.data))
+}
+
 pub(super) fn examples(recipe: &Recipe, config: &Value, model: &Model) -> Result<Examples, TrainError> {
     let objective = objective_of(recipe);
-    let table = read_table(&recipe.data, &table_spec(recipe), Labels::Required)?;
+    let table = read_table(&measured_file(recipe)?, &table_spec(recipe), Labels::Required)?;
     let (labels, tokenizer) = (labels_of(objective, config), tokenizer_for(recipe, model)?);
     let set = TextDataset::labelled(&table, objective, &labels, &tokenizer)?;
     let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));

@@ -91,6 +91,9 @@ fn stdin_table(predictor: &Predictor) -> Result<rgft_data::Table> {
         problem: format!("standard input: {error}"),
         hint: "texts are UTF-8, one per line",
     })?;
+    if text.trim().is_empty() {
+        return Err(refuse("standard input is empty").into());
+    }
     let lines: String = text.lines().map(|line| format!("{}\n", json!({ "text": line }))).collect();
     let (name, spec) = (Path::new("stdin.jsonl"), TableSpec::default());
     Ok(parse_table(name, lines.as_bytes(), &spec, Labels::Optional)?)

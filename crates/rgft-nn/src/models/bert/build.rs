@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use super::config::{Config, Member};
 use crate::NnError;
+use crate::layers::Stem;
 use crate::layers::attention::Attention;
 use crate::layers::embedding::{Embeddings, Table};
 use crate::layers::feed_forward::FeedForward;
 use crate::layers::head::Head;
 use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
-use crate::layers::{Block, Stem};
-use crate::models::build::Builder;
+use crate::models::build::{Builder, push_layer};
+use crate::models::config_keys::ConfigKeys;
 use crate::models::{HeadRequest, Level, Model, Pooling};
 use crate::weights::{Checkpoint, Init, Weights};
 
@@ -104,11 +105,6 @@ fn pooling_of(config: &Config, values: &Value, weights: &Weights, request: &Head
     }
 }
 
-fn labels_of(values: &Value) -> usize {
-    let named = values.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-    named.or_else(|| values.get("num_labels").and_then(Value::as_u64).map(|n| n as usize)).unwrap_or(2).max(1)
-}
-
 /// Builds the model that `values` (`config.json`) describes, with weights from `folder`.
 ///
 /// # Errors
@@ -123,7 +119,10 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
     let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
     let pooling = pooling_of(&config, &values, &weights, request);
-    let outputs = request.outputs.unwrap_or_else(|| labels_of(&values));
+    let outputs = match request.outputs {
+        Some(outputs) => outputs,
+        None => ConfigKeys::new(folder, &values).labels(2)?,
+    };
     let mut builder = Builder::new(weights, config.prefix());
 
     let embeddings = builder.embeddings(&config)?;
@@ -134,18 +133,13 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let mut blocks = Vec::new();
     for l in 0..config.layers {
         let (attention, feed_forward) = builder.layer(&config, l)?;
-        let layer = format!("encoder.layer.{l}");
-        let mut push = |part: &str, kind, block: Box<dyn Block>| {
-            let (name, layer) = (format!("{layer}.{part}"), Some((l, layer.clone())));
-            blocks.push(Level { name, kind, layer, block });
-        };
-        push("attention", ComponentKind::Attention, Box::new(attention));
-        push("feed_forward", ComponentKind::FeedForward, Box::new(feed_forward));
+        push_layer(&mut blocks, l, &format!("encoder.layer.{l}"), attention, feed_forward);
     }
     let head = Box::new(builder.head(&config, pooling, outputs)?);
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = unused(&config, &builder.weights);
+    let (dense, _, classifier) = config.head_paths();
+    let unused = builder.unused(&[dense, classifier, "cls."]);
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!([config.architecture()]);
@@ -155,14 +149,4 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         _ => "mean",
     });
     Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused })
-}
-
-/// What is written back untouched: under the encoder's prefix, as in a task model's checkpoint.
-fn unused(config: &Config, weights: &Weights) -> Checkpoint<'static> {
-    let (prefix, (dense, _, classifier)) = (config.prefix(), config.head_paths());
-    weights.unused(|name| {
-        let of_the_head = name.starts_with(classifier) || name.starts_with(dense) || name.starts_with("cls.");
-        let stays = name.starts_with(prefix) || of_the_head;
-        if stays { name.to_string() } else { format!("{prefix}{name}") }
-    })
 }

@@ -52,18 +52,7 @@ impl Config {
             let problem = format!("is {hidden}, expected a multiple of the {heads} attention heads");
             return Err(keys.error(name("hidden_size", "dim"), problem));
         }
-        let activation_key = name("hidden_act", "activation");
-        let activation = match values.get(activation_key).and_then(Value::as_str).unwrap_or("gelu") {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            "silu" | "swish" => Activation::Silu,
-            "tanh" => Activation::Tanh,
-            other => {
-                let problem = format!("is {other:?}, expected gelu, gelu_new, relu, silu or tanh");
-                return Err(keys.error(activation_key, problem));
-            }
-        };
+        let activation = keys.activation(name("hidden_act", "activation"), "gelu")?;
         if let Some(kind @ ("relative_key" | "relative_key_query")) =
             values.get("position_embedding_type").and_then(Value::as_str)
         {

@@ -7,12 +7,11 @@ use rgft_kernels::cpu::activation::Activation;
 use serde_json::{Value, json};
 
 use crate::NnError;
+use crate::layers::Stem;
 use crate::layers::linear::Linear;
-use crate::layers::lm_head::LmHead;
 use crate::layers::pre_norm::{Neurons, PreNorm, PreNormAttention, PreNormFeedForward};
 use crate::layers::token_stem::TokenStem;
-use crate::layers::{Block, Stem};
-use crate::models::build::Builder;
+use crate::models::build::{Builder, push_layer};
 use crate::models::config_keys::ConfigKeys;
 use crate::models::{HeadRequest, Level, Model, SiteKind};
 use crate::parameters::Stored;
@@ -45,17 +44,7 @@ impl Config {
             let problem = format!("is {hidden}, expected a multiple of the {heads} attention heads");
             return Err(keys.error("n_embd", problem));
         }
-        let activation = match keys.word("activation_function").unwrap_or("gelu_new") {
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            "silu" | "swish" => Activation::Silu,
-            "tanh" => Activation::Tanh,
-            other => {
-                let problem = format!("is {other:?}, expected gelu_new, gelu, relu, silu or tanh");
-                return Err(keys.error("activation_function", problem));
-            }
-        };
+        let activation = keys.activation("activation_function", "gelu_new")?;
         for (key, only) in [
             ("scale_attn_weights", true),
             ("scale_attn_by_inverse_layer_idx", false),
@@ -138,22 +127,6 @@ impl Builder<'_> {
         };
         Ok((attention, feed_forward))
     }
-
-    /// The last norm and the output map, which may be the table `words`.
-    fn gpt2_head(&mut self, config: &Config, words: usize) -> Result<LmHead, NnError> {
-        let norm = self.norm("transformer.ln_f", config.hidden, config.epsilon, 0.0)?;
-        let (input, output, init) =
-            (config.hidden, config.vocabulary, Init::Normal(config.initializer_range));
-        let output = if config.tied {
-            // A copy that some files hold beside the table says nothing.
-            self.weights.discard("lm_head.weight");
-            let site = self.site("lm_head", SiteKind::Linear { weight: words, bias: None });
-            Linear { site, weight: words, bias: None, input, output }
-        } else {
-            self.linear("lm_head", input, output, false, init)?
-        };
-        Ok(LmHead { norm: Some(PreNorm::Layer(norm)), output, tied: config.tied })
-    }
 }
 
 /// Builds the model that `values` (`config.json`) describes, with weights from `folder`.
@@ -182,21 +155,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let mut blocks = Vec::new();
     for l in 0..config.layers {
         let (attention, feed_forward) = builder.gpt2_layer(&config, l)?;
-        let layer = format!("h.{l}");
-        let mut push = |part: &str, kind, block: Box<dyn Block>| {
-            let (name, layer) = (format!("{layer}.{part}"), Some((l, layer.clone())));
-            blocks.push(Level { name, kind, layer, block });
-        };
-        push("attention", ComponentKind::Attention, Box::new(attention));
-        push("feed_forward", ComponentKind::FeedForward, Box::new(feed_forward));
+        push_layer(&mut blocks, l, &format!("h.{l}"), attention, feed_forward);
     }
-    let head = Box::new(builder.gpt2_head(&config, table)?);
+    let norm = PreNorm::Layer(builder.norm("transformer.ln_f", width, config.epsilon, 0.0)?);
+    let init = Init::Normal(config.initializer_range);
+    let head =
+        Box::new(builder.lm_head(norm, config.tied.then_some(table), width, config.vocabulary, init)?);
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.weights.unused(|name| {
-        let stays = name.starts_with("transformer.") || name.starts_with("lm_head.");
-        if stays { name.to_string() } else { format!("transformer.{name}") }
-    });
+    let unused = builder.unused(&["lm_head."]);
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!(["GPT2LMHeadModel"]);

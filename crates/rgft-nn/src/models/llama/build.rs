@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::config::{Config, Member};
 use crate::NnError;
+use crate::layers::Stem;
 use crate::layers::linear::Linear;
-use crate::layers::lm_head::LmHead;
 use crate::layers::pre_norm::{Neurons, PreNorm, PreNormAttention, PreNormFeedForward, Rotary};
 use crate::layers::rms_norm::RmsNorm;
 use crate::layers::token_stem::TokenStem;
-use crate::layers::{Block, Stem};
-use crate::models::build::Builder;
+use crate::models::build::{Builder, push_layer};
 use crate::models::{HeadRequest, Level, Model, SiteKind};
 use crate::weights::{Checkpoint, Init, Weights};
 
@@ -71,22 +70,6 @@ impl Builder<'_> {
         };
         Ok((attention, feed_forward))
     }
-
-    /// The last norm and the output map, which may be the table `words`.
-    fn llama_head(&mut self, config: &Config, words: usize) -> Result<LmHead, NnError> {
-        let norm = self.rms_norm("model.norm", config.hidden, config.epsilon)?;
-        let (input, output, init) =
-            (config.hidden, config.vocabulary, Init::Normal(config.initializer_range));
-        let output = if config.tied {
-            // A copy that some files hold beside the table says nothing.
-            self.weights.discard("lm_head.weight");
-            let site = self.site("lm_head", SiteKind::Linear { weight: words, bias: None });
-            Linear { site, weight: words, bias: None, input, output }
-        } else {
-            self.linear("lm_head", input, output, false, init)?
-        };
-        Ok(LmHead { norm: Some(PreNorm::Rms(norm)), output, tied: config.tied })
-    }
 }
 
 /// Builds the model that `values` (`config.json`) describes, with weights from `folder`.
@@ -113,21 +96,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let mut blocks = Vec::new();
     for l in 0..config.layers {
         let (attention, feed_forward) = builder.llama_layer(&config, l, &rotary)?;
-        let layer = format!("layers.{l}");
-        let mut push = |part: &str, kind, block: Box<dyn Block>| {
-            let (name, layer) = (format!("{layer}.{part}"), Some((l, layer.clone())));
-            blocks.push(Level { name, kind, layer, block });
-        };
-        push("attention", ComponentKind::Attention, Box::new(attention));
-        push("feed_forward", ComponentKind::FeedForward, Box::new(feed_forward));
+        push_layer(&mut blocks, l, &format!("layers.{l}"), attention, feed_forward);
     }
-    let head = Box::new(builder.llama_head(&config, table)?);
+    let norm = PreNorm::Rms(builder.rms_norm("model.norm", width, config.epsilon)?);
+    let init = Init::Normal(config.initializer_range);
+    let head =
+        Box::new(builder.lm_head(norm, config.tied.then_some(table), width, config.vocabulary, init)?);
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.weights.unused(|name| {
-        let stays = name.starts_with("model.") || name.starts_with("lm_head.");
-        if stays { name.to_string() } else { format!("model.{name}") }
-    });
+    let unused = builder.unused(&["lm_head."]);
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!([config.architecture()]);

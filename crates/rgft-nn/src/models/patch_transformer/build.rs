@@ -13,7 +13,7 @@ use crate::layers::patch_embedding::PatchEmbedding;
 use crate::layers::series_stem::{InstanceNorm, SeriesStem};
 use crate::models::build::Builder;
 use crate::models::config_keys::ConfigKeys;
-use crate::models::encoder_blocks::{EncoderShape, LayerNames, activation};
+use crate::models::encoder_blocks::{EncoderShape, LayerNames};
 use crate::models::{HeadRequest, Level, Model};
 use crate::weights::{Checkpoint, Init, Weights};
 
@@ -78,7 +78,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         heads: keys.size("num_heads", None)?,
         inner: keys.size("ffn", Some(4 * hidden))?,
         epsilon: keys.number("norm_eps", Some(1e-5))? as f32,
-        activation: activation(&keys, "activation")?,
+        activation: keys.activation("activation", "gelu")?,
         dropout: probability("dropout")?,
         attention_dropout: probability("attention_dropout")?,
         deviation: keys.number("initializer_range", Some(0.02))? as f32,

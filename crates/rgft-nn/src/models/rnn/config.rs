@@ -66,10 +66,9 @@ impl Config {
             }
             "classifier" => {
                 let (vocabulary, embedding) = text()?;
-                let named = values.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-                let classes = match request.outputs.or(named) {
+                let classes = match request.outputs {
                     Some(classes) => classes.max(1),
-                    None => keys.size("num_labels", Some(2))?,
+                    None => keys.labels(2)?,
                 };
                 Task::Classes { vocabulary, embedding, classes, last: reads_final_states(&keys, request)? }
             }

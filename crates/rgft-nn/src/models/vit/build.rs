@@ -15,7 +15,7 @@ use crate::layers::patch_embedding::PatchEmbedding;
 use crate::layers::patch_stem::PatchStem;
 use crate::models::build::Builder;
 use crate::models::config_keys::ConfigKeys;
-use crate::models::encoder_blocks::{EncoderShape, LayerNames, activation};
+use crate::models::encoder_blocks::{EncoderShape, LayerNames};
 use crate::models::{HeadRequest, Level, Model, Pooling, SiteKind};
 use crate::parameters::Stored;
 use crate::weights::{Checkpoint, Init, Weights};
@@ -113,7 +113,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         heads: keys.size("num_attention_heads", Some(12))?,
         inner: keys.size("intermediate_size", Some(4 * hidden))?,
         epsilon: keys.number("layer_norm_eps", Some(1e-12))? as f32,
-        activation: activation(&keys, "hidden_act")?,
+        activation: keys.activation("hidden_act", "gelu")?,
         dropout: probability("hidden_dropout_prob")?,
         attention_dropout: probability("attention_probs_dropout_prob")?,
         deviation: keys.number("initializer_range", Some(0.02))? as f32,
@@ -123,11 +123,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         return Err(keys.error("qkv_bias", "is false, expected true".into()));
     }
     let (pictures, pool) = (Pictures::read(&keys, &values)?, pooling_of(&keys, request)?);
-    let named = values.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-    let stored = match named.filter(|n| *n > 0) {
-        Some(named) => named,
-        None => keys.size("num_labels", Some(2))?,
-    };
+    let stored = keys.labels(2)?;
     let outputs = request.outputs.unwrap_or(stored);
     let layers = keys.size("num_hidden_layers", Some(12))?;
 
@@ -146,11 +142,11 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let head = Box::new(Head { pool, dense: None, classifier, dropout: 0.0 });
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.weights.unused(str::to_string);
+    let unused = builder.unused(&["classifier."]);
     let Builder { parameters, sites, .. } = builder;
     let mut config = values;
     config["architectures"] = json!(["ViTForImageClassification"]);
-    if named != Some(outputs) {
+    if stored != outputs {
         // Names of other classes.
         config.as_object_mut().into_iter().for_each(|keys| {
             keys.shift_remove("id2label");
