@@ -12,6 +12,7 @@ pub mod gpt2;
 mod image_classifier;
 pub mod llama;
 pub mod mobilenet;
+mod passes;
 pub mod patch_transformer;
 pub mod resnet;
 pub mod rnn;
@@ -26,6 +27,7 @@ use crate::NnError;
 use crate::engine::Engine;
 use crate::parameters::Parameters;
 pub use chain::{Level, Model};
+pub use passes::Hidden;
 
 /// Builds the model that a `config.json` describes, with the weights of a folder.
 type Load = fn(&Path, Value, &HeadRequest) -> Result<Model, NnError>;

@@ -4,29 +4,13 @@
 
 mod examples;
 
-use std::path::Path;
-
-use examples::{Example, example};
+use examples::{Example, build};
 use proptest::prelude::*;
 use rgft_core::{Granularity, Inputs, Slices};
 use rgft_kernels::Precision;
 use rgft_nn::layers::Sinks;
 use rgft_nn::models::{self, Grain, HeadRequest, MODELS, Model};
 use rgft_nn::{Blind, Engine, Gradients, Needs, Pass, Product, Tape};
-
-/// A model of this type with small random weights.
-fn build(name: &str) -> (Model, Example) {
-    let example = example(name);
-    let request = HeadRequest { outputs: example.outputs, random: true, seed: 3, ..HeadRequest::default() };
-    let mut model = models::build(Path::new("."), example.config.clone(), &request).unwrap();
-    // What starts as a constant (norms, biases, running statistics) varies here, so that a slip in it shows.
-    for (i, parameter) in model.parameters_mut().iter_mut().enumerate() {
-        for (j, x) in parameter.data.iter_mut().enumerate() {
-            *x += 0.1 * (0.7 + i as f32 + 1.3 * j as f32).sin().abs();
-        }
-    }
-    (model, example)
-}
 
 /// What forward and backward did under a plan.
 struct Outcome {

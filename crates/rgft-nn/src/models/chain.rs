@@ -2,23 +2,17 @@
 //!
 //! Cut levels count from 0, the stem; block `i` is level `1 + i`. Selectivity is decided here, once for every
 //! architecture: [`Model::needs`] puts each parameter's slices on its site and walks down from the outputs to the cut;
-//! forward, backward and [`Model::products`] all look at the same [`Needs`].
+//! the passes through the chain (`passes.rs`) all look at the same [`Needs`].
 
-use rgft_core::{Component, ComponentKind, Extent, Granularity, Inputs, Slice, Slices};
+use rgft_core::{Component, ComponentKind, Granularity, Inputs, Slice, Slices};
 use serde_json::Value;
 
 use crate::NnError;
 use crate::decoding::CachedDecoder;
-use crate::engine::Engine;
-use crate::gradients::Gradients;
-use crate::layers::{Block, Context, Part, Sinks, Stem};
+use crate::layers::{Block, Part, Stem};
 use crate::models::{Decoder, Grain, Site, SiteKind};
 use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::probe::Probe;
-use crate::product::Product;
-use crate::tape::Tape;
-use crate::tensor::Tensor;
 use crate::weights::Checkpoint;
 
 /// A level of a model and what it is called.
@@ -124,68 +118,6 @@ impl Model {
         self.stem.block.check(&self.parameters, inputs)
     }
 
-    /// The extent that enters each level, and of the outputs.
-    fn extents(&self, inputs: Extent) -> Vec<Extent> {
-        let mut extents = vec![inputs];
-        extents.push(self.stem.block.extent(&extents[0]));
-        for (i, level) in self.blocks.iter().enumerate() {
-            extents.push(level.block.extent(&extents[i + 1]));
-        }
-        extents
-    }
-
-    fn context<'a>(
-        &'a self,
-        engine: &'a Engine,
-        inputs: &'a Inputs,
-        needs: &'a [Needs],
-        extent: &'a Extent,
-    ) -> Context<'a> {
-        Context { engine, parameters: &self.parameters, needs, extent, inputs: Some(inputs) }
-    }
-
-    /// Outputs `[rows, outputs]`, a row per example (or per token, for language models); saves on the tape what
-    /// `needs` ask for.
-    pub fn forward(&self, engine: &Engine, inputs: &Inputs, needs: &[Needs], tape: &mut Tape) -> Tensor {
-        let extents = self.extents(inputs.extent());
-        let mut x = self.stem.block.forward(self.context(engine, inputs, needs, &extents[0]), inputs, tape);
-        for (level, extent) in self.blocks.iter().zip(&extents[1..]) {
-            x = level.block.forward(self.context(engine, inputs, needs, extent), x, tape);
-        }
-        x
-    }
-
-    /// Carries the output residual `[rows, outputs]` back as far as `needs` ask.
-    pub fn backward(
-        &self,
-        engine: &Engine,
-        inputs: &Inputs,
-        needs: &[Needs],
-        residual: Tensor,
-        tape: &mut Tape,
-        sinks: &mut Sinks,
-    ) {
-        let extents = self.extents(inputs.extent());
-        let mut d = residual;
-        for (level, extent) in self.blocks.iter().zip(&extents[1..]).rev() {
-            let cx = self.context(engine, inputs, needs, extent);
-            let Some(below) = level.block.backward(cx, d, tape, sinks) else { return };
-            d = below;
-        }
-        self.stem.block.backward(self.context(engine, inputs, needs, &extents[0]), inputs, d, tape, sinks);
-    }
-
-    /// The products that forward and backward run under `needs` for inputs of this extent.
-    pub fn products(&self, inputs: &Extent, needs: &[Needs]) -> Vec<Product> {
-        let mut products = Vec::new();
-        let extents = self.extents(inputs.clone());
-        self.stem.block.products(needs, &extents[0], &mut products);
-        for (level, extent) in self.blocks.iter().zip(&extents[1..]) {
-            level.block.products(needs, extent, &mut products);
-        }
-        products
-    }
-
     /// The components of the given grain; their slices cover every parameter exactly once.
     pub fn components(&self, grain: Grain) -> Vec<Component> {
         let stem = std::iter::once(Parts {
@@ -274,25 +206,6 @@ impl Model {
             checkpoint.push_parameter(parameter);
         }
         checkpoint
-    }
-
-    /// One forward and backward pass: returns what `loss` made of the outputs. `loss` turns the outputs into the
-    /// output residual in place and returns the loss.
-    pub fn forward_backward(
-        &self,
-        engine: &Engine,
-        inputs: &Inputs,
-        needs: &[Needs],
-        gradients: &mut Gradients,
-        probe: &mut dyn Probe,
-        loss: impl FnOnce(&mut Tensor) -> f64,
-    ) -> f64 {
-        let mut tape = Tape::default();
-        let mut outputs = self.forward(engine, inputs, needs, &mut tape);
-        let value = loss(&mut outputs);
-        self.backward(engine, inputs, needs, outputs, &mut tape, &mut Sinks { gradients, probe });
-        debug_assert!(tape.is_empty(), "forward saved {} tensors that backward did not read", tape.len());
-        value
     }
 }
 

@@ -1,6 +1,9 @@
 //! A small example of every registered model: what its `config.json` says, and inputs that it reads.
 
+use std::path::Path;
+
 use rgft_core::{Images, Inputs, Series, Tokens};
+use rgft_nn::models::{self, HeadRequest, Model};
 use serde_json::{Value, json};
 
 /// A model and a batch.
@@ -121,4 +124,18 @@ pub(crate) fn example(model_type: &str) -> Example {
     let mut config = config;
     config["model_type"] = json!(model_type);
     Example { config, inputs, outputs }
+}
+
+/// A model of this type with small random weights.
+pub(crate) fn build(name: &str) -> (Model, Example) {
+    let example = example(name);
+    let request = HeadRequest { outputs: example.outputs, random: true, seed: 3, ..HeadRequest::default() };
+    let mut model = models::build(Path::new("."), example.config.clone(), &request).unwrap();
+    // What starts as a constant (norms, biases, running statistics) varies here, so that a slip in it shows.
+    for (i, parameter) in model.parameters_mut().iter_mut().enumerate() {
+        for (j, x) in parameter.data.iter_mut().enumerate() {
+            *x += 0.1 * (0.7 + i as f32 + 1.3 * j as f32).sin().abs();
+        }
+    }
+    (model, example)
 }
