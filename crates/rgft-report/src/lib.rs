@@ -3,11 +3,13 @@
 //! * [`html`]: one self-contained page per run, with the error map, what was updated, the learning curves, the
 //!   ledger and the certificate as inline SVG;
 //! * [`heat_map_svg`]: the error map as a picture of its own;
-//! * [`terminal_summary`], [`comparison_table`]: plain text.
+//! * [`terminal_summary`], [`comparison_table`]: plain text;
+//! * [`compare`]: methods over budgets, seeds and tasks, as tables and one page.
 //!
 //! Everything is a function from data to `String`: no file is read or written here, nothing is printed, and no
 //! list of events makes it fail.
 
+pub mod compare;
 mod curves;
 mod findings;
 mod grid;
@@ -25,3 +27,4 @@ mod units;
 pub use heat_map::heat_map_svg;
 pub use page::html;
 pub use terminal::{comparison_table, terminal_summary};
+pub use units::larger_is_better;

@@ -178,7 +178,7 @@ impl Spread {
     }
 }
 
-fn plain() -> Table {
+pub(crate) fn plain() -> Table {
     let mut table = Table::new();
     let style = TableStyle::new()
         .header_lines(ContentLineStyle::none())
@@ -189,20 +189,20 @@ fn plain() -> Table {
 }
 
 /// Numbers to the right.
-fn align(table: &mut Table, from: usize) {
+pub(crate) fn align(table: &mut Table, from: usize) {
     for column in table.column_iter_mut().skip(from) {
         column.set_cell_alignment(CellAlignment::Right);
     }
 }
 
-fn trimmed(table: &Table) -> String {
+pub(crate) fn trimmed(table: &Table) -> String {
     let text = table.to_string();
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 /// Names come from files: control characters (escape sequences among them) and direction
 /// overrides must not reach the terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let hostile = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect()
 }

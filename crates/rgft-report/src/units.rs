@@ -128,7 +128,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// Whether a metric is better when larger; losses and errors are not.
-pub(crate) fn larger_is_better(metric: &str) -> bool {
+pub fn larger_is_better(metric: &str) -> bool {
     !["loss", "mse", "mae", "rmse", "bits_per_byte", "perplexity"]
         .iter()
         .any(|smaller| metric.contains(smaller))

@@ -10,6 +10,10 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
 use rgft_train::{Generation, Sampling};
 
+mod compare;
+
+pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
+
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]
 #[command(
@@ -99,6 +103,10 @@ Examples:
   rgft generate --model runs/python --file start.py --max-new-tokens 200 --temperature 0.8 --top-p 0.95 --seed 1
   rgft generate --model charrnn --prompt ROMEO: --stop JULIET: --json")]
     Generate(GenerateArgs),
+
+    /// Fine-tune by several methods, budgets, settings and seeds: a table and plots
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(CompareArgs),
 
     /// Run the embedded example: full, head and rgft side by side, without a network
     #[command(after_help = "\
@@ -350,6 +358,10 @@ Examples:
   rgft bench steps --quick
   rgft bench steps --work bertbase --profile")]
     Steps(StepsArgs),
+
+    /// Many tasks under many methods, by a suite file: tables, plots and their summary
+    #[command(after_help = compare::SUITE)]
+    Suite(Box<SuiteArgs>),
 }
 
 /// `rgft bench steps`
@@ -404,6 +416,7 @@ mod tests {
             Command::Train(args) | Command::Pretrain(args) | Command::Plan(args) | Command::Map(args) => {
                 args.recipe(cli.threads).unwrap()
             }
+            Command::Compare(args) => args.recipe.recipe(cli.threads).unwrap(),
             other => panic!("{other:?} has no recipe"),
         }
     }

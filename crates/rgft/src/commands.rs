@@ -1,5 +1,6 @@
 //! The commands, one file each: from arguments to the library and from its results to the printer.
 
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod map;

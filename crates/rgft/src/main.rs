@@ -23,9 +23,11 @@ fn main() -> Exit {
         Command::Eval(args) => commands::predict::eval(args, cli.threads, &mut printer),
         Command::Predict(args) => commands::predict::predict(args, cli.threads, &mut printer),
         Command::Generate(args) => commands::generate::run(args, cli.threads, &mut printer),
+        Command::Compare(args) => commands::compare::run(args, cli.threads, &mut printer),
         Command::Demo(args) => commands::demo::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),
         Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),
+        Command::Bench(Bench::Suite(args)) => commands::compare::run_suite(args, cli.threads, &mut printer),
     };
     match done {
         Ok(()) => Exit::Done,

@@ -1,0 +1,173 @@
+//! The tables of a comparison, as cells; and all of them as plain text.
+
+use super::{Comparison, Estimate, Summary, TaskResults};
+use crate::terminal::{align, clean, plain, trimmed};
+use crate::units;
+
+/// A heading, a header and rows of cells; the first `text` columns are text, the others numbers.
+pub(super) struct Cells {
+    pub(super) heading: String,
+    pub(super) text: usize,
+    pub(super) header: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+    /// Lines below the table.
+    pub(super) notes: Vec<String>,
+}
+
+/// The rows of one task.
+pub(super) fn of_task(task: &TaskResults) -> Cells {
+    let percent = task.percent();
+    let (factor, decimals) = if percent { (100.0, 2) } else { (1.0, 4) };
+    let measured = format!("{}{}", task.measured(), if percent { ", %" } else { "" });
+    let header =
+        ["method", "chosen", "budget", "seeds", &measured, "vs full", "FLOPs of full", "seconds", "of full"];
+    let full = task.full();
+    let (full_quality, full_seconds) =
+        (full.and_then(|row| row.quality()), full.and_then(|row| row.seconds()));
+    let rows = task.rows.iter().map(|row| {
+        let quality = row.quality();
+        let versus = full_quality
+            .zip(quality)
+            .filter(|_| row.name() != "full")
+            .map(|(full, quality)| format!("{:+.decimals$}", factor * (quality.mean - full.mean)));
+        let of_full = |ours: Estimate| full_seconds.map(|full| units::significant(ours.mean / full.mean));
+        vec![
+            clean(&row.name()),
+            clean(&row.chosen),
+            units::percent_round(row.budget),
+            row.points.len().to_string(),
+            quality.map_or("missing".into(), |quality| spread(quality, factor, decimals)),
+            versus.unwrap_or_default(),
+            row.flops_ratio().map(|ratio| format!("{:.4}", ratio.mean)).unwrap_or_default(),
+            row.seconds().map(|seconds| units::significant(seconds.mean)).unwrap_or_default(),
+            row.seconds().and_then(of_full).unwrap_or_default(),
+        ]
+    });
+    Cells {
+        heading: format!("{}: {}, mean ± standard error over seeds", clean(&task.name), task.measured()),
+        text: 2,
+        header: header.map(String::from).to_vec(),
+        rows: rows.collect(),
+        notes: missing(task),
+    }
+}
+
+/// What has no result, and why.
+fn missing(task: &TaskResults) -> Vec<String> {
+    let of_row = |row: &super::Row| {
+        let name = format!("{} at {}", row.name(), units::percent_round(row.budget));
+        let missing = row.missing.iter();
+        missing
+            .map(|(seed, why)| format!("missing: {} seed {seed}: {}", clean(&name), clean(why)))
+            .collect::<Vec<_>>()
+    };
+    task.rows.iter().flat_map(of_row).collect()
+}
+
+/// All tasks together, or those of a group; `None` where nothing can be summed up.
+pub(super) fn of_all(comparison: &Comparison, group: Option<&str>) -> Option<Cells> {
+    let summaries = Summary::of(comparison, group);
+    let tasks = summaries.iter().map(|summary| summary.tasks).max()?;
+    let in_points = summaries.iter().flat_map(|summary| &summary.standings).any(|line| line.points.is_some());
+    let mut header = ["method", "budget", "of full's quality, %", "rank"].map(String::from).to_vec();
+    if in_points {
+        header.push("vs full, points".into());
+    }
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
+    for summary in &summaries {
+        let budget = units::percent_round(summary.budget);
+        for line in &summary.standings {
+            let mut row = vec![
+                clean(&line.name),
+                budget.clone(),
+                line.relative.map(|relative| spread(relative, 100.0, 2)).unwrap_or_default(),
+                spread(line.rank, 1.0, 2),
+            ];
+            if in_points {
+                row.push(line.points.map(|points| spread(points, 1.0, 2)).unwrap_or_default());
+            }
+            rows.push(row);
+        }
+        if !summary.left_out.is_empty() {
+            notes.push(format!(
+                "at {budget} without {}: a method has no result there",
+                summary.left_out.join(", ")
+            ));
+        }
+    }
+    let which = group.map_or("all tasks".to_owned(), |group| format!("group {}", clean(group)));
+    let heading =
+        format!("{which} ({tasks}): quality relative to full (± from seeds) and rank (± from tasks), means");
+    Some(Cells { heading, text: 1, header, rows, notes })
+}
+
+/// How far `rgft` is above the others, budget by budget.
+pub(super) fn lead(comparison: &Comparison) -> Option<Cells> {
+    let summaries = Summary::of(comparison, None);
+    let others: Vec<String> = comparison.names().into_iter().filter(|name| name != "rgft").collect();
+    let rows: Vec<Vec<String>> = summaries
+        .iter()
+        .filter_map(|summary| {
+            let lead = summary.lead("rgft");
+            let cell = |other: &String| {
+                let found = lead.iter().find(|(name, _)| name == other);
+                found.map(|(_, difference)| signed(*difference, 100.0)).unwrap_or_default()
+            };
+            let budget = units::percent_round(summary.budget);
+            (!lead.is_empty()).then(|| [budget].into_iter().chain(others.iter().map(cell)).collect())
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let against = others.iter().map(|name| format!("− {}", clean(name)));
+    let header = ["budget".to_owned()].into_iter().chain(against).collect();
+    let heading = "rgft's lead: difference in mean relative quality, %, ± standard error".to_owned();
+    Some(Cells { heading, text: 1, header, rows, notes: Vec::new() })
+}
+
+/// The groups with more than one task that are not all tasks.
+pub(super) fn groups(comparison: &Comparison) -> Vec<&str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for task in comparison.tasks.iter().filter(|task| !task.group.is_empty()) {
+        if !groups.contains(&task.group.as_str()) {
+            groups.push(&task.group);
+        }
+    }
+    let size = |group: &&str| comparison.tasks.iter().filter(|task| task.group == **group).count();
+    groups.retain(|group| size(group) > 1 && size(group) < comparison.tasks.len());
+    groups
+}
+
+/// Every table of the comparison as text: one for each task, and for several tasks their summary.
+pub fn comparison_text(comparison: &Comparison) -> String {
+    let mut tables: Vec<Cells> = comparison.tasks.iter().map(of_task).collect();
+    if comparison.tasks.len() > 1 {
+        let groups = groups(comparison).into_iter().map(Some);
+        tables.extend(groups.chain([None]).filter_map(|group| of_all(comparison, group)));
+        tables.extend(lead(comparison));
+    }
+    let words = tables.iter().map(|cells| {
+        let mut table = plain();
+        table.set_header(cells.header.clone());
+        table.add_rows(cells.rows.clone());
+        align(&mut table, cells.text);
+        let notes = cells.notes.iter().map(|note| format!("{note}\n")).collect::<String>();
+        format!("{}\n{}\n{notes}", cells.heading, trimmed(&table))
+    });
+    let text = words.collect::<Vec<_>>().join("\n");
+    if text.is_empty() { "no runs to compare\n".into() } else { text }
+}
+
+fn spread(estimate: Estimate, factor: f64, decimals: usize) -> String {
+    let mean = factor * estimate.mean;
+    match estimate.error {
+        Some(error) => format!("{mean:.decimals$} ± {:.decimals$}", factor * error),
+        None => format!("{mean:.decimals$}"),
+    }
+}
+
+fn signed(estimate: Estimate, factor: f64) -> String {
+    let sign = if estimate.mean < 0.0 { "" } else { "+" };
+    format!("{sign}{}", spread(estimate, factor, 2))
+}

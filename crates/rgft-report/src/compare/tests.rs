@@ -1,0 +1,121 @@
+//! Comparisons small enough to be summed up by hand.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn row(method: &str, budget: f64, qualities: &[f64]) -> Row {
+    let point = |(seed, &quality): (usize, &f64)| Point {
+        seed: seed as u64,
+        quality,
+        flops_ratio: budget,
+        seconds: 10.0 * budget,
+        curve: vec![(0.5 * budget, 0.5 * quality), (budget, quality)],
+    };
+    let points = qualities.iter().enumerate().map(point).collect();
+    Row { method: method.into(), budget, chosen: "1e-4".into(), points, ..Row::default() }
+}
+
+fn comparison() -> Comparison {
+    let task = |name: &str, metric: &str, rows| TaskResults {
+        name: name.into(),
+        group: "small".into(),
+        metric: metric.into(),
+        on_test: true,
+        rows,
+    };
+    let score = [
+        row("full", 1.0, &[0.8, 0.8]),
+        row("full-short", 0.3, &[0.72, 0.72]),
+        row("rgft", 0.3, &[0.84, 0.88]),
+    ];
+    let loss =
+        [row("full", 1.0, &[2.0, 2.0]), row("full-short", 0.3, &[2.0, 2.0]), row("rgft", 0.3, &[2.5, 2.5])];
+    let mut third = row("rgft", 0.3, &[]);
+    third.missing = vec![(0, "training diverged".into())];
+    let incomplete = [row("full", 1.0, &[0.5]), row("full-short", 0.3, &[0.4]), third];
+    Comparison {
+        title: "three <tasks>".into(),
+        conditions: "by hand".into(),
+        tasks: vec![
+            task("score", "accuracy", score.to_vec()),
+            task("loss", "mse", loss.to_vec()),
+            task("incomplete", "accuracy", incomplete.to_vec()),
+        ],
+    }
+}
+
+#[test]
+fn the_summary_by_hand() {
+    let summaries = Summary::of(&comparison(), None);
+    assert_eq!(summaries.len(), 1, "full's budget is no line of its own");
+    let summary = &summaries[0];
+    assert_eq!(
+        (summary.budget, summary.tasks, &summary.left_out[..]),
+        (0.3, 2, &["incomplete".to_owned()][..])
+    );
+    let [short, rgft] = &summary.standings[..] else { panic!("{summary:?}") };
+    // 0.72/0.8 = 0.9 and 2/2 = 1; 0.86/0.8 = 1.075 and 2/2.5 = 0.8.
+    assert!((short.relative.unwrap().mean - 0.95).abs() < 1e-12);
+    assert!((rgft.relative.unwrap().mean - 0.9375).abs() < 1e-12);
+    // Seeds 0.84 and 0.88: standard error 0.02, relative 0.025, over two tasks half of that.
+    assert!((rgft.relative.unwrap().error.unwrap() - 0.0125).abs() < 1e-12);
+    // First and second place on either side.
+    assert_eq!((short.rank.mean, rgft.rank.mean), (1.5, 1.5));
+    assert_eq!(short.rank.error, Some(0.5));
+    assert_eq!(short.points, None, "an error has no points");
+    let lead = summary.lead("rgft");
+    assert_eq!(lead[0].0, "full-short");
+    assert!((lead[0].1.mean + 0.0125).abs() < 1e-12);
+}
+
+#[test]
+fn points_are_differences_to_full() {
+    let mut comparison = comparison();
+    comparison.tasks.truncate(1);
+    let summary = &Summary::of(&comparison, Some("small"))[0];
+    let points = summary.standings[1].points.unwrap();
+    assert!((points.mean - 6.0).abs() < 1e-9 && (points.error.unwrap() - 2.0).abs() < 1e-9);
+    assert_eq!(Summary::of(&comparison, Some("large")), []);
+}
+
+#[test]
+fn without_full_there_is_no_relative_quality() {
+    let mut comparison = comparison();
+    comparison.tasks.iter_mut().for_each(|task| task.rows.retain(|row| row.method != "full"));
+    let summary = &Summary::of(&comparison, None)[0];
+    assert!(summary.standings.iter().all(|line| line.relative.is_none() && line.rank.count == 2));
+}
+
+#[test]
+fn tables_say_what_is_missing() {
+    let text = comparison_text(&comparison());
+    for expected in [
+        "missing: rgft at 30 % seed 0: training diverged",
+        "at 30 % without incomplete: a method has no result there",
+        "86.00 ± 2.00",
+        "+6.00",
+        "rgft's lead",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    assert_eq!(comparison_text(&Comparison::default()), "no runs to compare\n");
+}
+
+#[test]
+fn the_page_is_well_formed_whatever_the_names() {
+    let mut hostile = comparison();
+    hostile.tasks[0].name = "</svg><script>".into();
+    hostile.tasks[0].rows[1].settings = "alpha={\"*\"=2}\u{1b}[31m".into();
+    hostile.tasks[1].rows[2].points[0].quality = f64::NAN;
+    hostile.tasks[1].rows[2].points[0].curve = vec![(f64::NAN, f64::INFINITY)];
+    for comparison in [hostile, comparison(), Comparison::default()] {
+        let page = comparison_page(&comparison);
+        assert!(!page.contains("<script>:") && page.ends_with("</html>\n"));
+        for svg in page.split("<svg").skip(1).map(|rest| rest.split("</svg>").next().unwrap()) {
+            roxmltree::Document::parse(&format!("<svg{svg}</svg>")).unwrap();
+        }
+    }
+    let page = comparison_page(&comparison());
+    assert!(page.contains("three &lt;tasks&gt;") && page.contains("<svg"));
+}

@@ -1,0 +1,221 @@
+//! The file of a suite: what is compared, on which tasks.
+//!
+//! ```toml
+//! methods = ["full", "full-short", "rgft"]
+//! budgets = [0.1, 0.3]
+//! seeds = 3
+//! learning-rates = "grid"         # or numbers; absent: the recipe's own
+//! records = "records/method"      # absent: the --out folder
+//!
+//! [set]                           # keys of every task's recipe
+//! batch-size = 32
+//!
+//! [task.trec6]
+//! recipe = "trec6.toml"           # from the working directory; may be absent
+//! group = "text"                  # tasks of a group are summed up as well
+//! learning-rates = [1e-4, 2e-4]   # methods, budgets and seeds stand above alone
+//! set = { epochs = 3 }            # wins over the recipe and over [set]
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rgft_train::TrainError;
+use rgft_train::recipe::{RawRecipe, RecipeError};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::grid::{Grid, Rates, Task};
+use crate::args::GridArgs;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Written {
+    title: Option<String>,
+    records: Option<PathBuf>,
+    methods: Option<Vec<String>>,
+    budgets: Option<Vec<f64>>,
+    seeds: Option<usize>,
+    search_seeds: Option<usize>,
+    learning_rates: Option<WrittenRates>,
+    last_ks: Option<Vec<usize>>,
+    #[serde(default)]
+    vary: Vec<String>,
+    #[serde(default)]
+    set: Table,
+    task: Table,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct WrittenTask {
+    recipe: Option<PathBuf>,
+    group: Option<String>,
+    metric: Option<String>,
+    learning_rates: Option<WrittenRates>,
+    last_ks: Option<Vec<usize>>,
+    #[serde(default)]
+    set: Table,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum WrittenRates {
+    Word(String),
+    Numbers(Vec<f64>),
+}
+
+/// A suite, laid out.
+pub(super) struct Suite {
+    pub(super) title: String,
+    /// Folder of the tracked records.
+    pub(super) records: Option<PathBuf>,
+    pub(super) tasks: Vec<Task>,
+}
+
+/// Reads `file`; what `flags` say wins, and `only` names the tasks to take where it is not empty.
+///
+/// # Errors
+/// A file that cannot be read, is no suite, or has a task whose settings no run can have.
+pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Suite> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| RecipeError::Read { file: file.to_path_buf(), source })?;
+    let wrong = |problem: String| TrainError::Mismatch {
+        problem: format!("{}: {problem}", file.display()),
+        hint: "rgft bench suite --help shows a suite",
+    };
+    let written: Written =
+        toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+    if let Some(unknown) = only.iter().find(|name| !written.task.contains_key(*name)) {
+        return Err(wrong(format!("no task {unknown}")).into());
+    }
+    let of_file = GridArgs {
+        methods: written.methods.clone().unwrap_or_default(),
+        budgets: written.budgets.clone().unwrap_or_default(),
+        seeds: written.seeds,
+        search_seeds: written.search_seeds,
+        learning_rates: written.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
+        last_ks: written.last_ks.clone().unwrap_or_default(),
+        vary: written.vary.iter().map(|vary| vary.parse()).collect::<Result<_, String>>().map_err(&wrong)?,
+    };
+    let mut tasks = Vec::new();
+    for (name, value) in &written.task {
+        if !only.is_empty() && !only.contains(name) {
+            continue;
+        }
+        let task: WrittenTask = value
+            .clone()
+            .try_into()
+            .map_err(|error| wrong(format!("task {name}: {}", error.to_string().trim_end())))?;
+        let of_task = GridArgs {
+            learning_rates: task.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
+            last_ks: task.last_ks.clone().unwrap_or_default(),
+            ..GridArgs::default()
+        };
+        let grid = flags.or(&of_task).or(&of_file).grid()?;
+        tasks.push(
+            lay_out(name, &task, &written.set, &grid)
+                .with_context(|| format!("{}: task {name}", file.display()))?,
+        );
+    }
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let title = written.title.or(stem).unwrap_or_default();
+    Ok(Suite { title, records: written.records, tasks })
+}
+
+fn lay_out(name: &str, task: &WrittenTask, common: &Table, grid: &Grid) -> Result<Task> {
+    let mut raw = RawRecipe::default();
+    // The suite's settings are defaults: a recipe knows better.
+    assign(&mut raw, common)?;
+    if let Some(recipe) = &task.recipe {
+        raw.merge(RawRecipe::from_file(recipe)?);
+    }
+    assign(&mut raw, &task.set)?;
+    let laid_out = Task::new(name, &raw, grid)?;
+    let group = task.group.clone().unwrap_or_default();
+    Ok(Task { group, metric: task.metric.clone(), ..laid_out })
+}
+
+fn assign(raw: &mut RawRecipe, settings: &Table) -> Result<(), RecipeError> {
+    settings.iter().try_for_each(|(key, value)| match value {
+        Value::String(text) => raw.set(key, text),
+        other => raw.set(key, &other.to_string()),
+    })
+}
+
+fn rates(written: &WrittenRates) -> Result<Rates, String> {
+    match written {
+        WrittenRates::Word(word) => word.parse(),
+        WrittenRates::Numbers(rates) if !rates.is_empty() && rates.iter().all(|rate| *rate > 0.0) => {
+            Ok(Rates::List(rates.clone()))
+        }
+        WrittenRates::Numbers(rates) => Err(format!("learning-rates = {rates:?}: expected numbers above 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn suite(text: &str, flags: &GridArgs, only: &[&str]) -> Result<Suite> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("small.toml");
+        std::fs::write(folder.path().join("r.toml"), "model = 'm'\nepochs = 5\nbatch-size = 8\n").unwrap();
+        std::fs::write(&file, text.replace("DIR", &folder.path().display().to_string())).unwrap();
+        read(&file, flags, &only.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    }
+
+    const TEXT: &str = "
+        methods = ['full', 'rgft']
+        budgets = [0.3]
+        seeds = 2
+        [set]
+        data = 'd.csv'
+        task = 'text-classification'
+        batch-size = 16
+        dropout = 0.0
+        [task.b]
+        recipe = 'DIR/r.toml'
+        group = 'text'
+        learning-rates = 'grid'
+        set = { epochs = 2, text-column = ['a', 'b'] }
+        [task.a]
+        set = { model = 'other' }
+    ";
+
+    #[test]
+    fn a_task_wins_over_its_recipe_and_the_recipe_over_the_suite() {
+        let suite = suite(TEXT, &GridArgs::default(), &[]).unwrap();
+        let names: Vec<&str> = suite.tasks.iter().map(|task| task.name.as_str()).collect();
+        assert_eq!((suite.title.as_str(), names), ("small", vec!["b", "a"]), "in the order of the file");
+        let task = &suite.tasks[0];
+        assert_eq!(task.group, "text");
+        let found = ["epochs", "batch-size", "dropout", "model"].map(|key| task.shared[key].clone());
+        assert_eq!(serde_json::json!(found), serde_json::json!([2.0, 8, 0.0, "m"]));
+        assert_eq!(task.arms[1].choices.len(), 4);
+        assert_eq!(suite.tasks[1].arms[1].choices.len(), 1);
+    }
+
+    #[test]
+    fn flags_win_and_tasks_can_be_picked() {
+        let flags = GridArgs { seeds: Some(1), methods: vec!["rgft".into()], ..GridArgs::default() };
+        let suite = suite(TEXT, &flags, &["a"]).unwrap();
+        assert_eq!((suite.tasks.len(), suite.tasks[0].cells.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let says = |text: &str, only: &[&str], expected: &str| {
+            let error = suite(text, &GridArgs::default(), only).map(|_| ()).unwrap_err();
+            let text = format!("{error:#}");
+            assert!(text.contains(expected), "{text}");
+        };
+        says(TEXT, &["c"], "no task c");
+        says(&TEXT.replace("seeds = 2", "sedes = 2"), &[], "sedes");
+        says(&TEXT.replace("epochs = 2", "epcohs = 2"), &[], "unknown key `epcohs`");
+        says(&TEXT.replace("'rgft'", "'rgtf'"), &[], "rgtf");
+        says(&TEXT.replace("'grid'", "[0.0]"), &[], "expected numbers above 0");
+    }
+}
