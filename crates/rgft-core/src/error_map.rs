@@ -27,7 +27,6 @@ pub enum Signal {
     ///
     /// An unbiased estimate of `‖dW_R‖²` without dW: E[z zᵀ] = I. Cost `O(T·(out + groups·in))` against
     /// `O(T·out·in)` for dW. Source: Hutchinson's estimator (1990) applied to `dW dWᵀ`.
-    #[default]
     Sketch,
     /// `Ê_R = Σ_t ‖δ_{t,R}‖² ‖a_t‖²`; for columns `Σ_t ‖δ_t‖² ‖a_{t,C}‖²`.
     ///
@@ -36,12 +35,43 @@ pub enum Signal {
     Gram,
     /// `Ê_R = ‖dW_R‖²`. Free where dW is computed anyway, `O(T·out·in)` where it is not.
     Exact,
+    /// `Ê = |⟨θ, ∇_θ ℓ⟩|`, with `⟨W_R, dW_R⟩ = Σ_t δ_{t,R}·h_{t,R}` for the output h.
+    ///
+    /// The first-order change of the loss if the component were zero. Cost `O(T·out·in)`. Source: Molchanov et al.
+    /// (2019).
+    Taylor,
+    /// `Ê_R = Σ_j ‖dW⁽ʲ⁾_R‖²`, the squared gradients of single examples, each sketched where it has several rows.
+    ///
+    /// The empirical Fisher information's diagonal, summed. Cost as `sketch`. Source: Theis et al. (2018).
+    Fisher,
+    /// `Ê = sketch / ‖θ‖²`, meant with α `uniform`. Source: Auto-RGN (Lee et al. 2023).
+    Relative,
+    /// `Ê = ‖AᵀR‖_F / (‖A‖_F·‖R‖_F)`, A a component's output and R the output residual, a row per example.
+    ///
+    /// Forward only: it sees below the cut without a backward pass. Cost `O(T·(in + out))` besides the forward.
+    Covariance,
+    /// `sketch` with a backward pass that ends at the cut; in residual blocks below, the `δ` of the cut stands in.
+    ///
+    /// Cost as `sketch`, with about half of dX below the cut. Source: Veit et al. (2016).
+    Depth,
+    /// `Ê = ‖μ‖⁴ / ‖g‖²`: the energy of the mean gradient μ, times the part of a batch's energy that it makes.
+    ///
+    /// What batches agree on: `‖μ‖²` is the mean product of the gradients of two batches. Cost as `exact`. Source:
+    /// Hoeffding's U-statistic (1948); the gradient's signal-to-noise ratio of Liu et al. (2020).
+    #[default]
+    Coherent,
 }
 
 words!(Signal, "signal", {
     "sketch" => Signal::Sketch,
     "gram" => Signal::Gram,
     "exact" => Signal::Exact,
+    "taylor" => Signal::Taylor,
+    "fisher" => Signal::Fisher,
+    "relative" => Signal::Relative,
+    "covariance" => Signal::Covariance,
+    "depth" => Signal::Depth,
+    "coherent" => Signal::Coherent,
 });
 
 /// Settings of the error map.
@@ -53,6 +83,21 @@ pub struct ErrorMapSettings {
     pub alpha: Alpha,
     /// E_max, 0 < E_max ≤ 1e100.
     pub max: f64,
+}
+
+impl Signal {
+    /// Every signal, in the order of the documentation.
+    pub const ALL: [Self; 9] = [
+        Self::Sketch,
+        Self::Gram,
+        Self::Exact,
+        Self::Taylor,
+        Self::Fisher,
+        Self::Relative,
+        Self::Covariance,
+        Self::Depth,
+        Self::Coherent,
+    ];
 }
 
 impl Default for ErrorMapSettings {

@@ -67,8 +67,8 @@ pub enum Event {
         weights: Vec<f64>,
         /// FLOPs of a planned step over those of a full one.
         step_flops_ratio: f64,
-        /// The ratio that pacing allowed.
-        allowance: f64,
+        /// Different examples that the coming steps learn from.
+        examples: usize,
     },
     /// A refreshed error map.
     Map {
@@ -206,7 +206,7 @@ mod tests {
             active: vec![0, 2],
             weights: vec![1.0, 0.0, 0.5],
             step_flops_ratio: 0.25,
-            allowance: 0.3,
+            examples: 100,
         };
         let line = serde_json::to_string(&plan).unwrap();
         assert!(line.starts_with(r#"{"event":"plan","step":3,"cut":1,"active":[0,2]"#), "{line}");

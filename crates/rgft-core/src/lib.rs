@@ -4,7 +4,7 @@
 //! One refresh flows through the modules like this:
 //!
 //! ```text
-//! signal per component ─► error_map ─► planner (cut + active set, under pacing's allowance)
+//! signal per component ─► error_map ─► planner (cut + active set, examples, within what is left of the budget)
 //!                             │            │
 //!                             └─► lr_rule ─┴─► the step ─► ledger, guard, events
 //! ```
@@ -23,11 +23,11 @@ pub mod guard;
 pub mod inputs;
 pub mod ledger;
 pub mod lr_rule;
-pub mod pacing;
 pub mod planner;
 pub mod probe_interval;
 pub mod ranges;
 mod rank_correlation;
+pub mod sampler;
 pub mod schedule;
 mod summary;
 mod words;
@@ -43,10 +43,10 @@ pub use guard::{Guard, GuardSettings, UpdateRule};
 pub use inputs::{Extent, Images, Inputs, Series, Tokens};
 pub use ledger::{Account, Ledger};
 pub use lr_rule::LrRule;
-pub use pacing::Pacer;
-pub use planner::{Candidate, Choice};
+pub use planner::{Candidate, Choice, Cut, Problem};
 pub use probe_interval::ProbeInterval;
 pub use ranges::{Ranges, Slices};
 pub use rank_correlation::rank_correlation;
+pub use sampler::{Sampler, Sampling};
 pub use schedule::{Schedule, ScheduleKind};
 pub use summary::{Convergence, Flops, Memory, Metrics, RunSummary, Seconds};

@@ -1,12 +1,42 @@
 //! The engine: kernels, arena, precision and dropout in one place, and the count of every product that runs.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use rgft_kernels::cpu::scalar::{Dropout, hash};
 use rgft_kernels::{Cpu, Kernels, Mat, MatMut, Precision};
 
+use crate::probe::{Observer, Passed};
 use crate::product::{Flops, Pass, Product};
 use crate::tensor::{Arena, Tensor};
+
+/// What a pass is for, which decides dropout and whose statistics batch norms use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// No dropout, running statistics.
+    #[default]
+    Evaluate,
+    /// No dropout; the batch's statistics where a site needs anything, as a training step would use them.
+    Probe,
+    /// No dropout; the batch's statistics everywhere, and they are observed.
+    Calibrate,
+    /// Dropout; the batch's statistics where a site needs anything, and they are observed.
+    Train {
+        /// Of the step's dropout.
+        seed: u32,
+    },
+}
+
+/// What one batch says of a running statistic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistic {
+    /// The parameter that holds it.
+    pub parameter: usize,
+    /// A number per channel.
+    pub values: Vec<f32>,
+    /// The share of the batch in the next value.
+    pub momentum: f32,
+}
 
 /// Runs a model's layers. One engine belongs to one thread; its kernels use the current rayon pool.
 pub struct Engine {
@@ -16,10 +46,12 @@ pub struct Engine {
     pub arena: Arena,
     /// In what precision products run.
     pub precision: Precision,
-    /// Seed of this step's dropout; `None` when evaluating.
-    dropout_seed: Cell<Option<u32>>,
+    mode: Cell<Mode>,
     flops: Cell<Flops>,
+    statistics: RefCell<Vec<Statistic>>,
     log: RefCell<Option<Vec<Product>>>,
+    observer: RefCell<Option<Rc<RefCell<dyn Observer>>>>,
+    row_order: RefCell<Option<Vec<u32>>>,
 }
 
 impl Engine {
@@ -29,9 +61,12 @@ impl Engine {
             kernels: Box::new(Cpu),
             arena: Arena::default(),
             precision: precision.supported(),
-            dropout_seed: Cell::new(None),
+            mode: Cell::default(),
             flops: Cell::default(),
+            statistics: RefCell::default(),
             log: RefCell::default(),
+            observer: RefCell::default(),
+            row_order: RefCell::default(),
         }
     }
 
@@ -47,20 +82,39 @@ impl Engine {
         tensor
     }
 
-    /// A training step begins, with this seed of its dropout; or, with `None`, evaluation.
-    pub fn set_dropout(&self, seed: Option<u32>) {
-        self.dropout_seed.set(seed);
+    /// What the passes from now on are for.
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.set(mode);
     }
 
-    /// Whether a training step runs: batch norms of what is updated use the batch's statistics.
-    pub fn is_training(&self) -> bool {
-        self.dropout_seed.get().is_some()
+    /// What passes are for at present.
+    pub fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// As [`Engine::set_mode`]: a training step with this seed, or evaluation.
+    pub fn set_dropout(&self, seed: Option<u32>) {
+        self.set_mode(seed.map_or(Mode::Evaluate, |seed| Mode::Train { seed }));
     }
 
     /// The dropout that acts at `place` in this step, if any.
     pub fn dropout(&self, place: usize, probability: f32) -> Option<Dropout> {
-        let seed = self.dropout_seed.get().filter(|_| probability > 0.0)?;
-        Some(Dropout { seed: hash(seed, place as u32 + 1), probability })
+        match self.mode.get() {
+            Mode::Train { seed } if probability > 0.0 => {
+                Some(Dropout { seed: hash(seed, place as u32 + 1), probability })
+            }
+            _ => None,
+        }
+    }
+
+    /// Remembers what a batch says of a running statistic.
+    pub(crate) fn observe_statistic(&self, statistic: Statistic) {
+        self.statistics.borrow_mut().push(statistic);
+    }
+
+    /// What the batches since the last call said of running statistics.
+    pub fn take_statistics(&self) -> Vec<Statistic> {
+        self.statistics.take()
     }
 
     /// `C = A·B` or `C += A·B`, counted.
@@ -78,6 +132,30 @@ impl Engine {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.push(product);
         }
+    }
+
+    /// From now on `observer` sees what passes each site in forward; with `None`, nobody does. Observers never change
+    /// numbers.
+    pub fn observe(&self, observer: Option<Rc<RefCell<dyn Observer>>>) {
+        self.observer.replace(observer);
+    }
+
+    /// Shows to the observer, if there is one, what passes a site.
+    pub(crate) fn pass(&self, site: usize, passed: Passed) {
+        if let Some(observer) = &*self.observer.borrow() {
+            observer.borrow_mut().pass(self, site, passed);
+        }
+    }
+
+    /// The rows of what is shown to probes and observers from now on: which row of the packed examples each one is.
+    /// `None`: packed, example after example.
+    pub(crate) fn set_row_order(&self, packed: Option<&[u32]>) {
+        self.row_order.replace(packed.map(<[u32]>::to_vec));
+    }
+
+    /// Which row of the packed examples each row is that is being shown; `None` where they are in that order.
+    pub fn row_order(&self) -> Option<Vec<u32>> {
+        self.row_order.borrow().clone()
     }
 
     /// The FLOPs counted since the last call.

@@ -64,19 +64,10 @@ impl RowGradient {
     }
 }
 
-/// One slot per parameter; empty for what is frozen. And what forward observed of running statistics.
+/// One slot per parameter; empty for what is frozen.
 #[derive(Debug, Default)]
 pub struct Gradients {
     slots: Vec<Option<Slot>>,
-    statistics: Vec<Statistic>,
-}
-
-/// What one batch says of a running statistic, where it says anything.
-#[derive(Debug)]
-struct Statistic {
-    parameter: usize,
-    values: Vec<Option<f32>>,
-    momentum: f32,
 }
 
 impl Gradients {
@@ -104,7 +95,7 @@ impl Gradients {
                 }
             }
         });
-        Self { slots: slots.collect(), statistics: Vec::new() }
+        Self { slots: slots.collect() }
     }
 
     /// Forgets the last step's gradients; keeps the buffers.
@@ -118,29 +109,6 @@ impl Gradients {
                 }
             }
         }
-        self.statistics.clear();
-    }
-
-    /// Remembers what the batch says of running statistic `parameter`: a number for each entry, or `None` where the
-    /// batch was normalised by the running statistic itself.
-    pub fn observe_statistic(&mut self, parameter: usize, values: Vec<Option<f32>>, momentum: f32) {
-        self.statistics.push(Statistic { parameter, values, momentum });
-    }
-
-    /// Moves running statistics: `s ← (1 − momentum)·s + momentum·observed`, in the order of the observations.
-    pub fn move_statistics(&mut self, parameters: &mut Parameters) {
-        for Statistic { parameter, values, momentum } in self.statistics.drain(..) {
-            for (own, observed) in parameters[parameter].data.iter_mut().zip(values) {
-                if let Some(observed) = observed {
-                    *own += momentum * (observed - *own);
-                }
-            }
-        }
-    }
-
-    /// Parameters whose running statistics the last step observed.
-    pub fn statistics(&self) -> impl Iterator<Item = usize> {
-        self.statistics.iter().map(|statistic| statistic.parameter)
     }
 
     /// Whether parameter `index` has a gradient buffer.

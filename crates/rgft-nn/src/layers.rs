@@ -114,6 +114,11 @@ pub trait Block: Debug + Send + Sync {
         entering.clone()
     }
 
+    /// Whether the input is added to what the block makes of it, so that `δ` passes it along an identity.
+    fn is_residual(&self) -> bool {
+        false
+    }
+
     /// An empty memory of a sequence; `None` where the block cannot go on from the tokens before, one by one.
     fn cache(&self) -> Option<Cache> {
         None

@@ -19,12 +19,12 @@ mod tensor;
 pub mod weights;
 
 pub use decoding::Cache;
-pub use engine::Engine;
+pub use engine::{Engine, Mode, Statistic};
 pub use error::NnError;
 pub use gradients::{Gradient, GradientBlock, Gradients, RowGradient};
 pub use needs::Needs;
 pub use parameters::{Parameter, Parameters, Stored};
-pub use probe::{Activation, Blind, Probe};
+pub use probe::{Activation, Blind, Observer, Passed, Probe};
 pub use product::{Flops, Pass, Product};
 pub use tape::Tape;
 pub use tensor::{Arena, Tensor};

@@ -16,6 +16,7 @@ mod passes;
 pub mod patch_transformer;
 pub mod resnet;
 pub mod rnn;
+mod stand_in;
 pub mod vit;
 
 use std::path::Path;

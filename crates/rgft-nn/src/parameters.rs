@@ -2,6 +2,8 @@
 
 use rgft_core::Slices;
 
+use crate::engine::Statistic;
+
 /// How a parameter stands in a file, where that differs from how it stands in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Stored {
@@ -117,6 +119,27 @@ impl Parameter {
 pub struct Parameters(Vec<Parameter>);
 
 impl Parameters {
+    /// Moves running statistics: `s ← (1 − momentum)·s + momentum·observed`, in the order of the observations.
+    pub fn move_statistics(&mut self, observed: &[Statistic]) {
+        for Statistic { parameter, values, momentum } in observed {
+            for (own, observed) in self[*parameter].data.iter_mut().zip(values) {
+                *own += momentum * (observed - *own);
+            }
+        }
+    }
+
+    /// Replaces running statistics by the mean of what several batches observed.
+    pub fn set_statistics(&mut self, observed: &[Statistic]) {
+        let mut times = vec![0; self.len()];
+        for Statistic { parameter, values, .. } in observed {
+            times[*parameter] += 1;
+            let share = 1.0 / times[*parameter] as f32;
+            for (own, observed) in self[*parameter].data.iter_mut().zip(values) {
+                *own += share * (observed - *own);
+            }
+        }
+    }
+
     /// Adds one; returns its index.
     pub fn push(&mut self, parameter: Parameter) -> usize {
         self.0.push(parameter);

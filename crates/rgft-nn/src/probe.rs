@@ -27,6 +27,24 @@ pub trait Probe {
     fn see(&mut self, engine: &Engine, site: usize, input: Activation, delta: &Tensor);
 }
 
+/// What a site turned its input into, in forward.
+#[derive(Clone, Copy, Debug)]
+pub enum Passed<'a> {
+    /// What a linear map multiplied, `[rows, in]`: its output is `x·Wᵀ + b`, whoever adds `b`.
+    Input(&'a Tensor),
+    /// What came out of a convolution or a norm, `[rows, out]`.
+    Output(&'a Tensor),
+    /// Rows of an embedding table, one per token.
+    Rows(&'a [u32]),
+}
+
+/// Sees what passes each site in forward, without any backward: see [`Engine::observe`]. A convolution's batch norm is
+/// not shown, because it is fused with what follows.
+pub trait Observer {
+    /// Called once per site and forward pass.
+    fn pass(&mut self, engine: &Engine, site: usize, passed: Passed);
+}
+
 /// Looks away.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Blind;

@@ -2,8 +2,9 @@
 //! cannot disagree.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use rgft_core::{Candidate, Component, Extent, Slices};
+use rgft_core::{Component, Extent, Slices};
 use rgft_nn::models::{self, Model};
 use rgft_nn::{Flops, Needs};
 
@@ -11,55 +12,87 @@ use crate::Workload;
 use crate::schedule_of_batches::BatchSchedule;
 use crate::trainer::extent_of;
 
-/// Costs of one step on batches of a given extent, in FLOPs.
+/// What one example costs, in FLOPs: the mean over some batches.
 #[derive(Clone, Debug)]
 pub struct Costs {
-    /// Forward and dX with the cut at each level, nothing being updated.
-    pub cut: Vec<u64>,
+    /// Forward from the cut up and dX down to it, with the cut at each level, nothing being updated.
+    pub cut: Vec<f64>,
+    /// Forward of what lies below each level.
+    pub prefix: Vec<f64>,
     /// dW and update of each component where δ passes it anyway.
-    pub component: Vec<u64>,
+    pub component: Vec<f64>,
     /// The same where backward ends at it.
-    pub component_at_cut: Vec<u64>,
+    pub component_at_cut: Vec<f64>,
     /// A whole step of full fine-tuning.
-    pub full: u64,
+    pub full: f64,
 }
 
 impl Costs {
-    /// Costs for a batch of this `extent`; an updated scalar costs `update_flops`.
-    pub fn new(model: &Model, components: &[Component], extent: &Extent, update_flops: u64) -> Self {
+    /// Means over the examples of `batches`, which are of the given extents; an updated scalar costs `update_flops` in
+    /// every step.
+    pub fn new(model: &Model, components: &[Component], batches: &[Extent], update_flops: u64) -> Self {
         let parameters = model.parameters();
-        let total = |update: &[Slices], cut: usize| {
-            let needs = model.needs(update, cut, false);
-            model.products(extent, &needs).iter().collect::<Flops>().total()
+        let examples: usize = batches.iter().map(|extent| model.rows_at(extent, 0).len()).sum();
+        let each = 1.0 / examples.max(1) as f64;
+        let steps = batches.len() as f64;
+        let Some(all) = batches.iter().cloned().reduce(|all, more| all.joined(&more)) else {
+            let (levels, n) = (vec![0.0; model.levels()], vec![0.0; components.len()]);
+            return Self {
+                cut: levels.clone(),
+                prefix: levels,
+                component: n.clone(),
+                component_at_cut: n,
+                full: 0.0,
+            };
+        };
+        let between = |needs: &[Needs], levels: Range<usize>| {
+            model.products_between(&all, needs, levels).iter().collect::<Flops>().total() as f64
         };
         let nothing = vec![Slices::None; parameters.len()];
-        let cut: Vec<u64> = (0..model.levels()).map(|level| total(&nothing, level)).collect();
+        let idle: Vec<Vec<Needs>> =
+            (0..model.levels()).map(|level| model.needs(&nothing, level, false)).collect();
+        let cut: Vec<f64> =
+            idle.iter().enumerate().map(|(level, needs)| between(needs, level..model.levels())).collect();
+        let none = model.no_needs();
+        let prefix = (0..model.levels()).map(|level| each * between(&none, 0..level)).collect();
         let alone = |i: usize, at: usize| {
             let update = models::update_of(parameters, components, &[i]);
-            total(&update, at) - cut[at] + update_flops * components[i].parameters as u64
+            let levels = at..model.levels();
+            let added = between(&model.needs(&update, at, false), levels) - cut[at];
+            each * (added + steps * (update_flops * components[i].parameters as u64) as f64)
         };
-        let component_at_cut = (0..components.len()).map(|i| alone(i, components[i].depth)).collect();
+        let mut component_at_cut: Vec<f64> =
+            (0..components.len()).map(|i| alone(i, components[i].depth)).collect();
         let component =
             (0..components.len()).map(|i| alone(i, components[i].depth.saturating_sub(1))).collect();
-        Self { cut, component, component_at_cut, full: full_step(model, extent, update_flops) }
-    }
-
-    /// The planner's candidates with these gains.
-    pub fn candidates(&self, components: &[Component], gains: &[f64]) -> Vec<Candidate> {
-        let candidate = |(i, component): (usize, &Component)| Candidate {
-            gain: gains[i],
-            cost: self.component[i],
-            cost_at_cut: self.component_at_cut[i],
-            depth: component.depth,
-        };
-        components.iter().enumerate().map(candidate).collect()
+        let full = batches.iter().map(|extent| full_step(model, extent, update_flops) as f64).sum::<f64>();
+        let whole = cut;
+        let mut cut: Vec<f64> = whole.iter().map(|flops| each * flops).collect();
+        for level in 0..model.levels() {
+            let own: Vec<usize> = (0..components.len()).filter(|&i| components[i].depth == level).collect();
+            if own.len() < 2 {
+                continue;
+            }
+            // What any of them needs and none needs twice, a recurrence through time: the cut pays for it.
+            let update = models::update_of(parameters, components, &own);
+            let added = between(&model.needs(&update, level, false), level..model.levels()) - whole[level];
+            let scalars: u64 = own.iter().map(|&i| components[i].parameters as u64).sum();
+            let together = each * (added + steps * (update_flops * scalars) as f64);
+            let alone: f64 = own.iter().map(|&i| component_at_cut[i]).sum();
+            let shared = ((alone - together) / (own.len() - 1) as f64).max(0.0);
+            let least = own.iter().map(|&i| component_at_cut[i]).fold(f64::INFINITY, f64::min);
+            let shared = shared.min(least);
+            own.iter().for_each(|&i| component_at_cut[i] -= shared);
+            cut[level] += shared;
+        }
+        Self { cut, prefix, component, component_at_cut, full: each * full }
     }
 }
 
 /// What one step of full fine-tuning computes on a batch of this extent, update included.
 pub(crate) fn full_step(model: &Model, extent: &Extent, update_flops: u64) -> u64 {
     let everything = model.parameters().everything();
-    step(model, extent, &model.needs(&everything, 0, false))
+    step(model, extent, &model.needs(&everything, 0, false), 0)
         + update_flops * model.parameters().scalars() as u64
 }
 
@@ -77,7 +110,12 @@ pub(crate) fn full_steps(work: &Workload, batches: &BatchSchedule, update_flops:
     (0..batches.len()).map(|step| price(extent_of(batches.step(step), work))).collect()
 }
 
-/// What one step computes under `needs`, without the update.
-pub(crate) fn step(model: &Model, extent: &Extent, needs: &[Needs]) -> u64 {
-    model.products(extent, needs).iter().collect::<Flops>().total()
+/// What one step computes under `needs` from `cut` up, without the update.
+pub(crate) fn step(model: &Model, extent: &Extent, needs: &[Needs], cut: usize) -> u64 {
+    model.products_between(extent, needs, cut..model.levels()).iter().collect::<Flops>().total()
+}
+
+/// What bringing a batch to level `cut` computes.
+pub(crate) fn prefix(model: &Model, extent: &Extent, cut: usize) -> u64 {
+    model.products_between(extent, &model.no_needs(), 0..cut).iter().collect::<Flops>().total()
 }

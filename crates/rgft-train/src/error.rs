@@ -79,6 +79,15 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The prefix cache's temporary file could not be read.
+    #[error(
+        "a temporary file in {} could not be read: {source}\nhint: set TMPDIR to another folder, or raise cache-memory",
+        std::env::temp_dir().display()
+    )]
+    PrefixCache {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A thread pool could not be made.
     #[error("cannot start {threads} threads: {reason}")]
     Threads {
@@ -97,6 +106,7 @@ impl TrainError {
             Self::Diverged { .. }
                 | Self::Save(_)
                 | Self::Write { .. }
+                | Self::PrefixCache { .. }
                 | Self::Threads { .. }
                 | Self::Method(CoreError::NotAnEnergy { .. })
         )

@@ -6,7 +6,7 @@ mod fixed;
 mod rgft;
 
 use rgft_core::{Component, ComponentKind, Extent, Granularity};
-use rgft_nn::models::{self, Model};
+use rgft_nn::models::{self, Model, Site, SiteKind};
 
 use crate::costs::{self, Costs};
 use crate::recipe::{MethodName, Recipe};
@@ -25,6 +25,8 @@ pub struct Plan {
     pub active: Vec<usize>,
     /// Learning-rate weight of each component; 0 for what is skipped.
     pub weights: Vec<f64>,
+    /// Different examples to learn from, from now on; `None`: as before.
+    pub examples: Option<usize>,
 }
 
 /// Where a run stands when a method is asked for a plan.
@@ -32,25 +34,44 @@ pub struct Plan {
 pub struct Standing<'a> {
     /// The step that comes next.
     pub step: usize,
-    /// Steps that are left, this one included.
-    pub steps_left: usize,
-    /// Works out the costs of the step to come, for a method that makes a new plan.
-    pub costs: &'a dyn Fn() -> Costs,
-    /// FLOPs spent so far, everything counted.
-    pub spent: u64,
-    /// What full fine-tuning would compute in the steps that are left.
-    pub full_left: u64,
-    /// FLOPs of a probe, per example.
-    pub probe_flops_per_example: u64,
+    /// Per example.
+    pub costs: &'a Costs,
+    /// FLOPs that are left of the budget.
+    pub left: f64,
+    /// FLOPs of the whole budget.
+    pub budget: f64,
+    /// Examples that there are.
+    pub examples: usize,
+    /// How often the working set was passed.
+    pub passes: f64,
+    /// Examples whose hidden state at each level is kept; `None`: none is ever kept.
+    pub stored: Option<&'a [usize]>,
 }
 
-/// What a method may spend on a look at the whole depth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a method wants to look at, from the bottom to the top.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProbeRequest {
     /// How many batches are carried back.
     pub batches: usize,
     /// Examples of each batch that are used; all of them where larger than the batch.
     pub examples: usize,
+    /// FLOPs that it may cost at most.
+    pub flops: f64,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Of each component.
+    pub energies: Vec<f64>,
+    /// `‖θ_i‖²`.
+    pub norms: Vec<f64>,
+    /// The part of each component's gradient that batches agree on; 0 where the signal does not tell.
+    pub coherence: Vec<f64>,
+    /// The same of the whole gradient.
+    pub overall_coherence: f64,
+    /// What the probe cost.
+    pub flops: u64,
 }
 
 /// A map as it is reported.
@@ -70,23 +91,23 @@ pub struct MapReport {
 
 /// Chooses what is computed and updated.
 pub trait Method {
-    /// The probe wanted before step `step`, after `spent` FLOPs, if any.
-    fn probe(&self, step: usize, spent: u64) -> Option<ProbeRequest> {
-        let _ = (step, spent);
+    /// The probe wanted before the next step, if any.
+    fn probe(&self, standing: Standing) -> Option<ProbeRequest> {
+        let _ = standing;
         None
     }
 
-    /// Takes the energies that a probe found, and `‖θ_i‖²`.
+    /// The plan of the whole run, where there is but one.
+    fn fixed(&self) -> Option<&Plan> {
+        None
+    }
+
+    /// Takes what a probe found.
     ///
     /// # Errors
     /// If an energy is no energy.
-    fn observe(
-        &mut self,
-        step: usize,
-        energies: &[f64],
-        norms: &[f64],
-    ) -> Result<Option<MapReport>, TrainError> {
-        let _ = (step, energies, norms);
+    fn observe(&mut self, step: usize, found: &Found) -> Result<Option<MapReport>, TrainError> {
+        let _ = (step, found);
         Ok(None)
     }
 
@@ -98,8 +119,10 @@ pub trait Method {
     /// The plan from step `standing.step` on; `None`: as before.
     fn plan(&mut self, standing: Standing) -> Option<Plan>;
 
-    /// The plan does not fit what is left of the budget: make another one for the step to come.
-    fn expire(&mut self) {}
+    /// Whether the run is past what a new head needs: the learning rate's schedule begins.
+    fn is_planning(&self) -> bool {
+        true
+    }
 
     /// Raw energies of the current map (mean squared gradient norms), and the step whose data they come from.
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
@@ -109,11 +132,6 @@ pub trait Method {
     /// The current map as it is reported.
     fn map_report(&self) -> Option<MapReport> {
         None
-    }
-
-    /// Allowance of the current plan, as a part of full fine-tuning's step.
-    fn allowance(&self) -> f64 {
-        1.0
     }
 }
 
@@ -143,7 +161,7 @@ fn cheapest_step(model: &Model, components: &[Component], extent: &Extent, updat
     let heads: Vec<usize> = task_heads(components);
     let update = models::update_of(model.parameters(), components, &heads);
     let scalars: usize = heads.iter().map(|&i| components[i].parameters).sum();
-    costs::step(model, extent, &model.needs(&update, model.levels() - 1, false))
+    costs::step(model, extent, &model.needs(&update, model.levels() - 1, false), 0)
         + update_flops * scalars as u64
 }
 
@@ -155,27 +173,37 @@ fn task_heads(components: &[Component]) -> Vec<usize> {
 /// The granularity that a method works at: those that follow no map need no parts smaller than a layer's blocks.
 pub fn granularity(recipe: &Recipe) -> Granularity {
     match recipe.method {
-        MethodName::Rgft => recipe.granularity,
+        MethodName::Only => recipe.granularity,
+        method if method.plans() => recipe.granularity,
         _ => Granularity::Layer,
     }
 }
 
-/// The method that a recipe names, for a run of at most `steps` steps in which full fine-tuning would compute
-/// `full_equivalent` FLOPs.
+/// The method that a recipe names.
 ///
 /// # Errors
 /// If the method's settings do not fit the components.
-pub fn build(
-    recipe: &Recipe,
-    components: &[Component],
-    levels: usize,
-    full_equivalent: u64,
-    steps: usize,
-) -> Result<Box<dyn Method>, TrainError> {
+pub fn build(recipe: &Recipe, work: &Workload) -> Result<Box<dyn Method>, TrainError> {
+    let (components, levels) = (&work.components, work.model.levels());
     Ok(match recipe.method {
-        MethodName::Full => Box::new(fixed::Fixed::full(components)),
+        MethodName::Full | MethodName::FullShort => Box::new(fixed::Fixed::full(components)),
         MethodName::Head => Box::new(fixed::Fixed::head(components, levels)),
         MethodName::LastK => Box::new(fixed::Fixed::last_k(components, levels, recipe.last_k)?),
-        MethodName::Rgft => Box::new(rgft::Rgft::new(recipe, components, full_equivalent, steps)?),
+        MethodName::Only => Box::new(fixed::Fixed::only(components, levels, &recipe.only)?),
+        MethodName::Random | MethodName::Static | MethodName::Rgft => {
+            Box::new(rgft::Rgft::new(recipe, components, outputs(work))?)
+        }
     })
+}
+
+/// Indices of the components that hold the last linear map, which makes the outputs: the head, or a table that is its
+/// weight too.
+fn outputs(work: &Workload) -> Vec<usize> {
+    let linear = |site: &Site| match site.kind {
+        SiteKind::Linear { weight, .. } => Some(weight),
+        _ => None,
+    };
+    let last = work.model.sites().iter().rev().find_map(linear);
+    let holds = |i: &usize| work.components[*i].slices.iter().any(|slice| Some(slice.parameter) == last);
+    (0..work.components.len()).filter(holds).collect()
 }

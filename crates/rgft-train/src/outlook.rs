@@ -10,7 +10,7 @@ use crate::methods::{self, Standing};
 use crate::recipe::{OptimizerName, Recipe};
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
-use crate::trainer::{extent_of, probe_batch, update_flops};
+use crate::trainer::{extent_of, found, priced, probe_batch, update_flops};
 use crate::{TrainError, Workload};
 
 /// What a run would compute, save and store.
@@ -61,8 +61,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         BatchSchedule::new(&*work.train, recipe.epochs, recipe.batch_size, recipe.accumulation, recipe.seed);
     let full_costs = costs::full_steps(work, &batches, per_scalar);
     let full_equivalent: u64 = full_costs.iter().sum();
-    let mut method =
-        methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
+    let mut method = methods::build(recipe, work)?;
     methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
     let steps = batches.len();
     // The step in the middle of the run, by cost.
@@ -70,27 +69,34 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     by_cost.sort_by_key(|&i| full_costs[i]);
     let typical = by_cost[steps / 2];
     let extent = extent_of(batches.step(typical), work);
-    let costs = Costs::new(model, &work.components, &extent, per_scalar);
+    let costs = Costs::new(model, &work.components, &priced(&batches, work), per_scalar);
     let engine = Workload::engine(recipe);
-
-    let first_look = (0..=steps).find(|&step| method.probe(step, full_equivalent).is_some());
+    let budget = recipe.budget * full_equivalent as f64;
+    let nowhere = vec![0; model.levels()];
+    let standing = Standing {
+        step: 0,
+        costs: &costs,
+        left: budget,
+        budget,
+        examples: work.train.len(),
+        passes: f64::INFINITY,
+        stored: Some(&nowhere),
+    };
+    // What a new head needs comes first: skipped here.
+    while !method.is_planning() {
+        method.plan(standing);
+    }
     let mut basis = "the method's definition";
-    if let Some(step) = first_look {
+    if method.probe(standing).is_some() {
         basis = "one probe of the untrained model; the run looks again and again";
         let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
-        tracker.begin_batch();
-        let batch = work.train.pack(&batches.step(typical)[0], None);
-        probe_batch(&engine, work, &batch, &mut tracker);
-        method.observe(step, &tracker.take(), &tracking::squared_norms(model, &work.components))?;
+        let mut flops = 0;
+        for half in batches.step(typical)[0].chunks(batches.step(typical)[0].len().div_ceil(2)) {
+            let batch = work.train.pack(half, None);
+            flops += probe_batch(&engine, work, &batch, &mut tracker).total();
+        }
+        method.observe(0, &found(&mut tracker, work, flops))?;
     }
-    let standing = Standing {
-        step: first_look.unwrap_or(0),
-        steps_left: steps,
-        costs: &|| costs.clone(),
-        spent: 0,
-        full_left: full_costs.iter().sum(),
-        probe_flops_per_example: 0,
-    };
     let plan = method.plan(standing).unwrap_or_default();
     let update = models::update_of(model.parameters(), &work.components, &plan.active);
     let needs = model.needs(&update, plan.cut, false);
@@ -113,8 +119,8 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         steps,
         full_equivalent_flops: full_equivalent,
         budget_flops: (recipe.budget * full_equivalent as f64) as u64,
-        full_step_flops: costs.full,
-        step_flops: costs::step(model, &extent, &needs) + per_scalar * updated_scalars as u64,
+        full_step_flops: full_costs[typical],
+        step_flops: costs::step(model, &extent, &needs, plan.cut) + per_scalar * updated_scalars as u64,
         cut: plan.cut,
         levels: model.levels(),
         active: plan.active.iter().map(|&i| work.components[i].name.clone()).collect(),
@@ -167,7 +173,6 @@ pub fn map(
     let norms = tracking::squared_norms(&work.model, &work.components);
     let mut flops = 0;
     for i in 0..of {
-        tracker.begin_batch();
         let batch = work.train.pack(&schedule.step(i)[0], None);
         flops += probe_batch(&engine, work, &batch, &mut tracker).total();
         progress(i + 1, of);

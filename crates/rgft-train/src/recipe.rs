@@ -20,12 +20,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use rgft_core::{Alpha, Granularity, LrRule, ScheduleKind, Signal};
+use rgft_core::{Alpha, Granularity, LrRule, Sampling, ScheduleKind, Signal};
 
 pub use alpha::RawAlpha;
 pub use choices::{
-    Augment, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision, Resize, Scaling,
-    Task, UnknownCharacters, UnknownWord,
+    Augment, Cache, CacheDtype, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision,
+    Resize, Scaling, Task, UnknownCharacters, UnknownWord,
 };
 pub use error::{Place, RecipeError};
 pub use keys::{Key, KeyType, RawRecipe, Texts};
@@ -83,6 +83,8 @@ pub struct Recipe {
     pub method: MethodName,
     pub budget: f64,
     pub last_k: usize,
+    /// Globs.
+    pub only: Vec<String>,
     pub seed: u64,
     pub init: Init,
 
@@ -123,11 +125,28 @@ pub struct Recipe {
     pub beta: f64,
 
     pub lr_rule: LrRule,
+    pub focus: f64,
+    pub repetition: f64,
+    pub head_first: f64,
+    pub head_first_passes: f64,
+    pub calibration_batches: usize,
     pub refresh: usize,
+    pub hysteresis: f64,
+    pub explore: f64,
     pub probe_interval: usize,
     pub probe_examples: usize,
     pub first_probe_batches: usize,
+    pub probe_share: f64,
     pub coverage_window: usize,
+
+    pub cache: Cache,
+    pub cache_dtype: CacheDtype,
+    /// MiB.
+    pub cache_memory: usize,
+
+    pub sampling: Sampling,
+    pub sampling_rate: f64,
+    pub sampling_least: f64,
 }
 
 impl Recipe {
@@ -191,6 +210,7 @@ impl Recipe {
             method: Some(self.method),
             budget: Some(self.budget),
             last_k: Some(self.last_k),
+            only: texts(&self.only),
             seed: Some(self.seed),
             init: Some(self.init),
             epochs: Some(self.epochs),
@@ -231,7 +251,21 @@ impl Recipe {
             probe_interval: Some(self.probe_interval),
             probe_examples: Some(self.probe_examples),
             first_probe_batches: Some(self.first_probe_batches),
+            probe_share: Some(self.probe_share),
             coverage_window: Some(self.coverage_window),
+            focus: Some(self.focus),
+            repetition: Some(self.repetition),
+            head_first: Some(self.head_first),
+            head_first_passes: Some(self.head_first_passes),
+            calibration_batches: Some(self.calibration_batches),
+            hysteresis: Some(self.hysteresis),
+            explore: Some(self.explore),
+            cache: Some(self.cache),
+            cache_dtype: Some(self.cache_dtype),
+            cache_memory: Some(self.cache_memory),
+            sampling: Some(self.sampling.to_string()),
+            sampling_rate: Some(self.sampling_rate),
+            sampling_least: Some(self.sampling_least),
         }
     }
 

@@ -1,7 +1,15 @@
-//! Which examples each step learns from: fixed by seed, so that every method sees the same ones and the compute of
+//! Which examples each step learns from: fixed by seed, so that every method begins with the same ones and the compute of
 //! full fine-tuning on them is known beforehand.
+//!
+//! [`BatchSchedule`] is the run as full fine-tuning makes it. [`Order`] hands out batches one by one for as long as a
+//! budget lasts: a first pass in the schedule's order, and then passes over a working set, which is the beginning of that
+//! order. With all examples in the working set the two are the same.
 
+use std::collections::VecDeque;
+
+use rgft_core::Sampler;
 use rgft_data::{Augmentation, Dataset, batches};
+use rgft_kernels::cpu::scalar::hash;
 
 /// The micro-batches of each step; a micro-batch is rows of the training set.
 #[derive(Clone, Debug, Default)]
@@ -52,5 +60,142 @@ impl BatchSchedule {
     /// How the examples of a step vary.
     pub fn augmentation(&self, step: usize) -> Augmentation {
         Augmentation { seed: self.seed, epoch: (step / self.per_epoch) as u64 }
+    }
+}
+
+/// Hands out micro-batches, pass after pass.
+pub struct Order {
+    sizes: Vec<usize>,
+    batch_size: usize,
+    seed: u64,
+    /// The first pass.
+    first: Vec<Vec<usize>>,
+    /// Batches that were looked at instead of being part of it; learnt from in the passes after it.
+    held: Vec<Vec<usize>>,
+    /// How many batches of the first pass make the working set.
+    working: usize,
+    /// How many batches of the first pass were handed out.
+    taken: usize,
+    pass: u64,
+    queue: VecDeque<Vec<(usize, f64)>>,
+    sampler: Sampler,
+    /// Examples handed out since the working set was set.
+    handed_out: usize,
+}
+
+impl Order {
+    /// All of `train`, in batches of `batch_size`, bucketed by size.
+    pub fn new(train: &dyn Dataset, batch_size: usize, seed: u64, sampler: Sampler) -> Self {
+        let sizes: Vec<usize> = (0..train.len()).map(|example| train.size(example)).collect();
+        let first = batches(&sizes, batch_size, seed, 0, true);
+        let working = first.len();
+        let (pass, queue) = (0, VecDeque::new());
+        Self {
+            sizes,
+            batch_size,
+            seed,
+            first,
+            held: Vec::new(),
+            working,
+            taken: 0,
+            pass,
+            queue,
+            sampler,
+            handed_out: 0,
+        }
+    }
+
+    /// Different examples that there are.
+    pub fn examples(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// From now on `examples` different examples are learnt from, or more if more were seen: new ones come first.
+    pub fn set_working_set(&mut self, examples: usize) {
+        let mut batches = 0;
+        let mut count = 0;
+        while batches < self.first.len() && (count < examples || batches == 0 || batches < self.taken) {
+            count += self.first[batches].len();
+            batches += 1;
+        }
+        if batches != self.working {
+            self.queue.clear();
+        }
+        (self.working, self.handed_out) = (batches, 0);
+    }
+
+    /// How often the working set was passed since it was set.
+    pub fn passes(&self) -> f64 {
+        let examples: usize = self.first[..self.working].iter().map(Vec::len).sum();
+        self.handed_out as f64 / examples.max(1) as f64
+    }
+
+    /// Batches to look at before anything was learnt from them: they leave the first pass, so that no plan rests on the
+    /// data of a step to come, and take part in the passes after it. As many as are wanted, up to half of what is left.
+    pub fn hold(&mut self, batches: usize) -> Vec<Vec<usize>> {
+        let left = self.first.len() - self.taken;
+        let held = self.first.split_off(self.first.len() - batches.min(left / 2));
+        self.working = self.working.min(self.first.len());
+        self.held.extend(held.iter().rev().cloned());
+        held.into_iter().rev().collect()
+    }
+
+    /// The first batches of the first pass.
+    pub fn first(&self, batches: usize) -> Vec<Vec<usize>> {
+        self.first.iter().take(batches).cloned().collect()
+    }
+
+    /// The batches of the first pass that were handed out last, latest first.
+    pub fn seen(&self, batches: usize) -> Vec<Vec<usize>> {
+        self.first[..self.taken].iter().rev().take(batches).cloned().collect()
+    }
+
+    /// The next `accumulation` micro-batches, fewer at the end of a pass: rows, and the weight of each. Never empty.
+    pub fn next_step(&mut self, accumulation: usize) -> Vec<Vec<(usize, f64)>> {
+        let mut step = vec![self.next()];
+        while step.len() < accumulation && (self.taken < self.working || !self.queue.is_empty()) {
+            step.push(self.next());
+        }
+        step
+    }
+
+    fn next(&mut self) -> Vec<(usize, f64)> {
+        let batch = if self.taken < self.working {
+            self.taken += 1;
+            self.first[self.taken - 1].iter().map(|&row| (row, 1.0)).collect()
+        } else {
+            while self.queue.is_empty() {
+                self.begin_pass();
+            }
+            self.queue.pop_front().unwrap_or_default()
+        };
+        self.handed_out += batch.len();
+        batch
+    }
+
+    fn begin_pass(&mut self) {
+        self.pass += 1;
+        let mut examples = self.first[..self.working].concat();
+        if self.working == self.first.len() {
+            examples.extend(self.held.concat());
+        }
+        examples.sort_unstable();
+        let pass = hash(self.seed as u32, self.pass as u32);
+        let uniform = |row: usize| f64::from(hash(pass, row as u32)) / 2f64.powi(32);
+        let drawn = self.sampler.draw(&examples, uniform);
+        let sizes: Vec<usize> = drawn.iter().map(|(row, _)| self.sizes[*row]).collect();
+        let batches = batches(&sizes, self.batch_size, self.seed, self.pass, true);
+        let rows = |batch: Vec<usize>| batch.into_iter().map(|i| drawn[i]).collect();
+        self.queue.extend(batches.into_iter().map(rows));
+    }
+
+    /// Notes the residual of an example that was just learnt from.
+    pub fn observe(&mut self, example: usize, residual: f64) {
+        self.sampler.observe(example, residual);
+    }
+
+    /// How the examples of the batch handed out last vary.
+    pub fn augmentation(&self) -> Augmentation {
+        Augmentation { seed: self.seed, epoch: self.pass }
     }
 }

@@ -1,6 +1,8 @@
 //! The training loop: probe, plan, forward, loss, backward, step, event.
 
+mod budget;
 mod probe;
+mod residuals;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,23 +11,25 @@ use rgft_core::events::{Convergence, Flops as FlopsSummary, Memory, Metrics, Sec
 use rgft_core::ledger::{ADAMW_FLOPS, SGD_FLOPS};
 use rgft_core::{
     Account, Certificate, Component, ComponentInfo, ComponentKind, Event, Extent, Guard, GuardSettings,
-    Ledger, Level, LrRule, RunSummary, Schedule, Slices, UpdateRule,
+    Ledger, Level, LrRule, RunSummary, Sampler, Schedule, Slices, UpdateRule,
 };
 use rgft_data::{Dataset, PackedBatch};
 use rgft_kernels::cpu::scalar::hash;
 use rgft_nn::models;
-use rgft_nn::{Blind, Engine, Gradients, Needs};
+use rgft_nn::models::Hidden;
+use rgft_nn::{Blind, Engine, Gradients, Mode, Needs, Tape};
 
 use crate::costs::{self, Costs};
 use crate::evaluate::{self, evaluate};
 use crate::methods::{self, Method, Plan, Standing};
 use crate::optimizer::{Optimizer, StepSize};
-use crate::recipe::{MethodName, OptimizerName, Recipe};
-use crate::schedule_of_batches::BatchSchedule;
+use crate::prefix_cache::PrefixCache;
+use crate::recipe::{Augment, Cache, MethodName, OptimizerName, Recipe};
+use crate::schedule_of_batches::{BatchSchedule, Order};
 use crate::tracking::Tracker;
 use crate::{OutFolder, TrainError, Workload, process};
 
-pub(crate) use probe::probe_batch;
+pub(crate) use probe::{found, probe_batch};
 
 /// What a run leaves behind besides its files.
 pub struct RunOutcome {
@@ -83,10 +87,18 @@ struct Trainer<'a> {
     out: Option<&'a mut OutFolder>,
     sink: &'a mut dyn FnMut(&Event),
     engine: Engine,
-    batches: BatchSchedule,
-    /// What full fine-tuning computes from step `i` to the end.
-    full_from: Vec<u64>,
+    order: Order,
+    /// Hidden states below the cut; `None`: they are computed anew each time.
+    cache: Option<PrefixCache>,
+    costs: Costs,
+    /// FLOPs of full fine-tuning.
     full_equivalent: u64,
+    /// FLOPs that may be spent.
+    budget: f64,
+    /// Steps of full fine-tuning in one epoch.
+    epoch_steps: usize,
+    /// The most steps that are made.
+    total_steps: usize,
     schedule: Schedule,
     method: Box<dyn Method>,
     tracker: Tracker,
@@ -94,11 +106,11 @@ struct Trainer<'a> {
     active: Active,
     guard: Guard,
     ledger: Ledger,
-    probe_flops_per_example: u64,
-    /// FLOPs spent when the first map was there.
-    mapped_at: Option<u64>,
-    /// Steps after which the weights were last validated.
-    validated_at: Option<usize>,
+    /// FLOPs spent when planning began.
+    planned_at: Option<u64>,
+    mapped: bool,
+    /// Steps after which the weights were last validated, and the FLOPs spent then.
+    validated_at: (Option<usize>, u64),
     /// Parameters that were ever updated.
     touched: Vec<bool>,
     best: Option<Best>,
@@ -113,6 +125,13 @@ struct Clock {
     probe: Duration,
     eval: Duration,
 }
+
+/// The part of a budget that calibration may take.
+const FIRST_LOOK: f64 = 0.02;
+/// Batches over which costs are averaged.
+const PRICED: usize = 8;
+/// Validations of a run under a budget.
+const VALIDATIONS: f64 = 5.0;
 
 impl<'a> Trainer<'a> {
     fn new(
@@ -129,38 +148,42 @@ impl<'a> Trainer<'a> {
             recipe.seed,
         );
         let model = &work.model;
-        let full_costs = costs::full_steps(work, &batches, update_flops(recipe));
-        let full_equivalent = full_costs.iter().sum();
-        let method =
-            methods::build(recipe, &work.components, model.levels(), full_equivalent, batches.len())?;
-        let mut full_from: Vec<u64> = full_costs
-            .iter()
-            .rev()
-            .scan(0, |sum, cost| {
-                *sum += cost;
-                Some(*sum)
-            })
-            .collect();
-        full_from.reverse();
+        let full_equivalent = costs::full_steps(work, &batches, update_flops(recipe)).iter().sum();
+        let method = methods::build(recipe, work)?;
+        methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
+        let budget = recipe.budget * full_equivalent as f64;
+        let costs = Costs::new(model, &work.components, &priced(&batches, work), update_flops(recipe));
+        let caches = recipe.cache == Cache::Auto && recipe.augment == Augment::None;
+        let cache = caches.then(|| PrefixCache::new(recipe.cache_dtype, (recipe.cache_memory as u64) << 20));
+        let total_steps = match method.fixed() {
+            Some(plan) => budget::affordable_steps(recipe, work, &batches, plan, cache.is_some(), budget),
+            None => usize::MAX,
+        };
+        let scheduled = if total_steps == usize::MAX { batches.len() } else { total_steps };
         let schedule = Schedule {
             kind: recipe.schedule,
-            warmup_steps: recipe.warmup * batches.len() as f64,
-            total_steps: batches.len(),
+            warmup_steps: recipe.warmup * scheduled as f64,
+            total_steps: scheduled,
         };
-        methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
         let touched = vec![false; model.parameters().len()];
+        let sampler =
+            Sampler::new(work.train.len(), recipe.sampling, recipe.sampling_rate, recipe.sampling_least);
         Ok(Self {
             recipe,
             engine: Workload::engine(recipe),
+            order: Order::new(&*work.train, recipe.batch_size, recipe.seed, sampler),
             work,
             out,
             sink,
-            batches,
-            full_from,
+            cache,
+            costs,
             full_equivalent,
+            budget,
+            epoch_steps: batches.steps_per_epoch(),
+            total_steps,
             schedule,
             method,
             tracker,
@@ -168,9 +191,9 @@ impl<'a> Trainer<'a> {
             active: Active::default(),
             guard,
             ledger: Ledger::new(),
-            probe_flops_per_example: 0,
-            mapped_at: None,
-            validated_at: None,
+            planned_at: None,
+            mapped: false,
+            validated_at: (None, 0),
             touched,
             best: None,
             curve: Vec::new(),
@@ -193,34 +216,87 @@ impl<'a> Trainer<'a> {
             out.recipe(self.recipe)?;
         }
         self.announce()?;
-        let total = self.batches.len();
-        let every = self.recipe.validate_every.unwrap_or_else(|| self.batches.steps_per_epoch().min(total));
+        let begun = Instant::now();
+        self.calibrate()?;
+        self.clock.train += begun.elapsed();
         let mut steps = 0;
-        for step in 0..total {
+        while steps < self.total_steps {
             let begun = Instant::now();
             let mut probed = Duration::ZERO;
-            if let Some(request) = self.method.probe(step, self.ledger.total()) {
-                self.probe(step, request)?;
+            if let Some(request) = self.with_standing(steps, |method, standing| method.probe(standing)) {
+                self.probe(steps, request)?;
                 probed = begun.elapsed();
                 self.clock.probe += probed;
             }
-            self.replan(step)?;
-            if !self.affords(step) {
-                self.method.expire();
-                self.replan(step)?;
-                if !self.affords(step) {
-                    break;
-                }
-            }
-            let event = self.step(step)?;
+            self.replan(steps)?;
+            let Some(batch) = self.next_batch() else { break };
+            let event = self.step(steps, batch)?;
             self.clock.train += begun.elapsed() - probed;
-            steps = step + 1;
+            steps += 1;
             self.emit(&self.stamped(event))?;
-            if (steps.is_multiple_of(every) || steps == total) && self.validate(steps)? {
+            if self.is_validation_due(steps) && self.validate(steps)? {
                 break;
             }
         }
         self.finish(start, steps)
+    }
+
+    /// Batch norms of what will be frozen take over the statistics of these data.
+    fn calibrate(&mut self) -> Result<(), TrainError> {
+        let freezes = self.method.fixed().is_none_or(|plan| plan.cut > 0);
+        let has_statistics = self.work.model.parameters().iter().any(|parameter| parameter.buffer);
+        if !freezes || !has_statistics || self.recipe.calibration_batches == 0 {
+            return Ok(());
+        }
+        self.engine.set_mode(Mode::Calibrate);
+        let needs = self.work.model.no_needs();
+        let mut rows = self.order.first(self.recipe.calibration_batches);
+        self.shrink(&mut rows, FIRST_LOOK * self.budget, |trainer, rows| {
+            trainer.costs.prefix.last().map_or(0.0, |flops| flops * rows.concat().len() as f64)
+        });
+        for rows in rows {
+            let batch = self.work.train.pack(&rows, None);
+            self.work.model.forward(&self.engine, &batch.inputs, &needs, &mut Tape::default());
+        }
+        let observed = self.engine.take_statistics();
+        self.touch(observed.iter().map(|statistic| statistic.parameter).collect());
+        self.work.model.parameters_mut().set_statistics(&observed);
+        self.ledger.add(Account::Probe, self.engine.take_flops().total());
+        Ok(())
+    }
+
+    /// Asks the method something, where the run stands.
+    fn with_standing<T>(&mut self, step: usize, ask: impl FnOnce(&mut dyn Method, Standing) -> T) -> T {
+        let levels = self.work.model.levels();
+        let stored = self.cache.as_ref().map(|cache| {
+            let mut stored = vec![0; levels];
+            cache.levels().into_iter().for_each(|(level, examples)| stored[level] = examples);
+            stored
+        });
+        let standing = Standing {
+            step,
+            costs: &self.costs,
+            left: (self.budget - self.ledger.total() as f64).max(0.0),
+            budget: self.budget,
+            examples: self.work.train.len(),
+            passes: self.order.passes(),
+            stored: stored.as_deref(),
+        };
+        ask(&mut *self.method, standing)
+    }
+
+    fn is_validation_due(&self, steps: usize) -> bool {
+        if steps == self.total_steps {
+            return true;
+        }
+        match self.recipe.validate_every {
+            Some(every) => steps.is_multiple_of(every),
+            None if self.recipe.budget >= 1.0 => steps.is_multiple_of(self.epoch_steps.min(self.total_steps)),
+            None => {
+                let since = self.ledger.total() - self.validated_at.1;
+                self.method.is_planning() && since as f64 >= self.budget / VALIDATIONS
+            }
+        }
     }
 
     /// The step event with the clock as it stands.
@@ -243,7 +319,11 @@ impl<'a> Trainer<'a> {
             version: env!("CARGO_PKG_VERSION").into(),
             precision: self.precision().into(),
             threads: rayon::current_num_threads(),
-            total_steps: self.batches.len(),
+            total_steps: if self.total_steps == usize::MAX {
+                self.schedule.total_steps
+            } else {
+                self.total_steps
+            },
             parameters: self.work.model.parameters().scalars(),
             trainable_parameters: self.method.trainable(&self.work.components),
             full_equivalent_flops: self.full_equivalent,
@@ -272,22 +352,26 @@ impl<'a> Trainer<'a> {
     }
 
     /// Asks the method for a plan and, if there is a new one, prepares needs and gradient buffers for it.
-    fn replan(&mut self, step: usize) -> Result<(), TrainError> {
+    fn replan(&mut self, at: usize) -> Result<(), TrainError> {
+        let Some(plan) = self.with_standing(at, |method, standing| method.plan(standing)) else {
+            return Ok(());
+        };
+        if let Some(examples) = plan.examples {
+            self.order.set_working_set(examples);
+        }
+        if let Some(cache) = &mut self.cache {
+            // Where the cut will be after a new head has learnt is not known yet.
+            let planning = self.method.is_planning();
+            cache.keep_on_the_way(if planning { Vec::new() } else { (1..plan.cut).collect() });
+            if planning {
+                cache.drop_below(plan.cut);
+            }
+        }
+        if self.method.is_planning() {
+            self.planned_at.get_or_insert(self.ledger.total());
+        }
         let work = &*self.work;
-        let costs = || {
-            let extent = extent_of(self.batches.step(step), work);
-            Costs::new(&work.model, &work.components, &extent, update_flops(self.recipe))
-        };
-        let standing = Standing {
-            step,
-            steps_left: self.batches.len() - step,
-            costs: &costs,
-            spent: self.ledger.total(),
-            full_left: self.full_from[step],
-            probe_flops_per_example: self.probe_flops_per_example,
-        };
-        let Some(plan) = self.method.plan(standing) else { return Ok(()) };
-        if step > 0 {
+        if at > 0 {
             self.guard.observe_plan(&plan.active);
         }
         let update = models::update_of(work.model.parameters(), &work.components, &plan.active);
@@ -303,16 +387,21 @@ impl<'a> Trainer<'a> {
             self.touch(changing);
         }
         self.active.plan = plan.clone();
-        let step_flops = self.step_flops(step);
-        let full = self.full_from[step] - self.full_from.get(step + 1).copied().unwrap_or(0);
-        self.emit(&Event::Plan {
-            step,
+        let components = &self.work.components;
+        let component = |&i: &usize| {
+            let at_cut = components[i].depth == plan.cut;
+            if at_cut { self.costs.component_at_cut[i] } else { self.costs.component[i] }
+        };
+        let step = self.costs.cut[plan.cut] + plan.active.iter().map(component).sum::<f64>();
+        let event = Event::Plan {
+            step: at,
             cut: plan.cut,
             active: plan.active,
             weights: plan.weights,
-            step_flops_ratio: step_flops as f64 / full as f64,
-            allowance: self.method.allowance(),
-        })
+            step_flops_ratio: step / self.costs.full,
+            examples: plan.examples.unwrap_or(self.order.examples()),
+        };
+        self.emit(&event)
     }
 
     /// Notes that these parameters are about to change.
@@ -326,40 +415,62 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// What the step will compute under the plan in force, update included.
-    fn step_flops(&self, step: usize) -> u64 {
-        let extent = extent_of(self.batches.step(step), self.work);
-        let update = self.active.scalars * update_flops(self.recipe);
-        costs::step(&self.work.model, &extent, &self.active.needs) + update
+    /// The hidden states that enter the cut, where the plan has one.
+    fn prefix(&mut self, rows: &[usize], batch: &PackedBatch) -> Result<Option<Hidden>, TrainError> {
+        let (cut, model) = (self.active.plan.cut, &self.work.model);
+        if cut == 0 {
+            if let Some(cache) = &mut self.cache {
+                cache.clear();
+            }
+            return Ok(None);
+        }
+        let hidden = match &mut self.cache {
+            Some(cache) => cache.fill(model, &self.engine, &*self.work.train, rows, cut)?,
+            None => {
+                self.engine.set_mode(Mode::Evaluate);
+                let needs = model.no_needs();
+                let tape = &mut Tape::default();
+                let state = model.forward_between(&self.engine, &batch.inputs, None, cut, &needs, tape);
+                Hidden { level: cut, state }
+            }
+        };
+        let account = if self.cache.is_some() { Account::Cache } else { Account::Forward };
+        self.ledger.add(account, self.engine.take_flops().total());
+        Ok(Some(hidden))
     }
 
-    /// A budget is a limit: the step that would break it is not made.
-    fn affords(&self, step: usize) -> bool {
-        let budget = self.recipe.budget * self.full_equivalent as f64;
-        (self.ledger.total() + self.step_flops(step)) as f64 <= budget * 1.001
-    }
-
-    fn step(&mut self, step: usize) -> Result<Event, TrainError> {
-        let augmentation = Some(self.batches.augmentation(step));
-        let rows = self.batches.step(step).iter();
-        let micro: Vec<PackedBatch> = rows.map(|rows| self.work.train.pack(rows, augmentation)).collect();
+    fn step(&mut self, step: usize, rows: Vec<Vec<(usize, f64)>>) -> Result<Event, TrainError> {
+        let augmentation = Some(self.order.augmentation());
+        let pack = |rows: &Vec<(usize, f64)>| {
+            let rows: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
+            self.work.train.pack(&rows, augmentation)
+        };
+        let micro: Vec<PackedBatch> = rows.iter().map(pack).collect();
         let examples = micro.iter().map(|batch| batch.rows.len()).sum();
         let targets: usize = micro.iter().map(|batch| batch.targets.count()).sum();
         self.active.gradients.clear();
         let mut loss = 0.0;
-        for (i, batch) in micro.iter().enumerate() {
+        for (i, (batch, rows)) in micro.iter().zip(&rows).enumerate() {
+            let hidden = self.prefix(&batch.rows, batch)?;
             let seed = hash(hash(self.recipe.seed as u32 ^ 0x5bd1_e995, step as u32), i as u32);
-            self.engine.set_dropout(Some(seed));
+            self.engine.set_mode(Mode::Train { seed });
             let share = batch.targets.count() as f64 / targets.max(1) as f64;
             let kernels = &self.engine.kernels;
-            loss += self.work.model.forward_backward(
+            let mut residuals = Vec::new();
+            loss += self.work.model.forward_backward_from(
                 &self.engine,
                 &batch.inputs,
+                hidden,
                 &self.active.needs,
                 &mut self.active.gradients,
                 &mut Blind,
-                |logits| evaluate::loss(&**kernels, logits.data_mut(), &batch.targets, share),
+                |logits| {
+                    let loss = evaluate::loss(&**kernels, logits.data_mut(), &batch.targets, share);
+                    residuals = residuals::weigh(logits, &batch.inputs.extent(), rows, share);
+                    loss
+                },
             );
+            rows.iter().zip(residuals).for_each(|((row, _), residual)| self.order.observe(*row, residual));
         }
         self.guard.observe_loss(step, loss);
         if !loss.is_finite() {
@@ -383,15 +494,15 @@ impl<'a> Trainer<'a> {
         let parameters = self.work.model.parameters_mut();
         self.optimizer.step(kernels, parameters, &self.active.gradients, &sizes, scale as f32);
         // Running statistics move with the step that observed them, and are kept with the weights.
-        self.touch(self.active.gradients.statistics().collect());
-        let parameters = self.work.model.parameters_mut();
-        self.active.gradients.move_statistics(parameters);
+        let observed = self.engine.take_statistics();
+        self.touch(observed.iter().map(|statistic| statistic.parameter).collect());
+        self.work.model.parameters_mut().move_statistics(&observed);
         if let Some((map_step, energies)) = self.method.map() {
             self.guard.observe_weights(step, map_step, &self.active.plan.weights, &energies);
         }
         Ok(Event::Step {
             step,
-            epoch: (step + 1) as f64 / self.batches.steps_per_epoch() as f64,
+            epoch: (step + 1) as f64 / self.epoch_steps as f64,
             loss,
             learning_rate: self.recipe.learning_rate * factor,
             gradient_norm,
@@ -402,17 +513,17 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// The schedule's factor. Under a budget it follows what is left of the budget after the first map, because the
-    /// budget ends the run, however many steps that takes; before the map only a task head learns, at full rate.
+    /// The schedule's factor. A method that plans follows what is left of the budget since planning began, because the
+    /// budget ends the run, however many steps that takes; before that only a task head learns, at full rate.
     fn rate_factor(&self, step: usize) -> f64 {
-        if self.recipe.budget >= 1.0 {
+        if self.method.fixed().is_some() {
             return self.schedule.factor(step);
         }
-        let Some(start) = self.mapped_at else { return 1.0 };
-        let whole = self.recipe.budget * self.full_equivalent as f64 - start as f64;
+        let Some(start) = self.planned_at else { return 1.0 };
+        let whole = self.budget - start as f64;
         let spent = (self.ledger.total() - start) as f64;
-        let position = spent / whole * self.batches.len() as f64;
-        self.schedule.factor((position as usize).min(self.batches.len() - 1))
+        let position = (spent / whole * self.schedule.total_steps as f64) as usize;
+        self.schedule.factor(position.min(self.schedule.total_steps - 1))
     }
 
     fn step_sizes(&self, factor: f64) -> Vec<StepSize> {
@@ -441,7 +552,7 @@ impl<'a> Trainer<'a> {
         if let Some(&loss) = metrics.get("loss").filter(|loss| !loss.is_finite()) {
             return Err(TrainError::Diverged { step: steps, loss });
         }
-        self.validated_at = Some(steps);
+        self.validated_at = (Some(steps), self.ledger.total());
         let value = metrics.get(self.work.objective.primary_metric()).copied().unwrap_or(f64::NAN);
         let larger_is_better = self.work.objective.larger_is_better();
         let best = self
@@ -459,22 +570,22 @@ impl<'a> Trainer<'a> {
             }
         }
         self.clock.eval += begun.elapsed();
-        let epoch = steps as f64 / self.batches.steps_per_epoch() as f64;
+        let epoch = steps as f64 / self.epoch_steps as f64;
         let (flops, seconds) = (self.ledger.total(), self.clock.train.as_secs_f64());
         self.emit(&Event::Validation { step: steps, epoch, metrics, flops, seconds, best })?;
         let since = self.best.as_ref().map_or(0, |best| steps - best.at_step);
-        let every = self.recipe.validate_every.unwrap_or(self.batches.steps_per_epoch());
+        let every = self.recipe.validate_every.unwrap_or(self.epoch_steps);
         Ok(self.recipe.patience.is_some_and(|patience| since >= patience.max(1).saturating_mul(every)))
     }
 
     fn finish(mut self, start: Instant, steps: usize) -> Result<RunOutcome, TrainError> {
-        if self.recipe.method == MethodName::Rgft && self.mapped_at.is_none() {
+        if matches!(self.recipe.method, MethodName::Rgft | MethodName::Static) && !self.mapped {
             let message = "no error map was made, so only the task head was trained: the run is too short, or its \
                            budget too small";
             self.emit(&Event::Note { level: Level::Warning, message: message.into() })?;
         }
         // A run that its budget ended before the last validation is validated where it stands.
-        if self.validated_at != Some(steps) {
+        if self.validated_at.0 != Some(steps) {
             self.validate(steps)?;
         }
         let begun = Instant::now();
@@ -513,7 +624,7 @@ impl<'a> Trainer<'a> {
             memory: Memory { peak_rss_bytes: process::peak_rss_bytes() },
             convergence: Convergence::of(metric, &self.curve, larger),
             steps,
-            epochs: steps as f64 / self.batches.steps_per_epoch() as f64,
+            epochs: steps as f64 / self.epoch_steps as f64,
             threads: rayon::current_num_threads(),
             precision: self.precision().into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -537,6 +648,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// The extents of some batches, spread over the first epoch.
+pub(crate) fn priced(batches: &BatchSchedule, work: &Workload) -> Vec<Extent> {
+    let first = batches.steps_per_epoch().min(batches.len());
+    let micro: Vec<&Vec<usize>> = (0..first).flat_map(|step| batches.step(step)).collect();
+    let every = micro.len().div_ceil(PRICED).max(1);
+    micro.into_iter().step_by(every).map(|rows| work.train.extent(rows)).collect()
+}
+
 /// The extent of all batches of a step together.
 pub(crate) fn extent_of(micro: &[Vec<usize>], work: &Workload) -> Extent {
     let extents = micro.iter().map(|rows| work.train.extent(rows));
@@ -549,7 +668,7 @@ fn name_of(path: &std::path::Path) -> String {
 
 fn guard_of(recipe: &Recipe, components: &[Component]) -> Guard {
     let (weight_min, weight_max) = match recipe.method {
-        MethodName::Rgft => recipe.lr_rule.bounds(),
+        method if method.plans() => recipe.lr_rule.bounds(),
         _ => LrRule::Uniform.bounds(),
     };
     Guard::new(GuardSettings {

@@ -116,6 +116,10 @@ impl Block for Attention {
         set_norm_needs(&self.norm, &self.output, needs, update, below, observe);
     }
 
+    fn is_residual(&self) -> bool {
+        true
+    }
+
     /// A head is its rows of Wq, Wk, Wv with their biases and its columns of Wo.
     fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
         let width = self.width();

@@ -1,20 +1,18 @@
 //! Batch norm with the residual and the activation behind it: `y = clip(γ·ẑ + β + residual)`, `ẑ = (z − μ)/√(σ² + ε)`.
 //!
-//! **Which statistics.** In a training step a channel is normalised by the batch's mean and variance if and only if its γ or
-//! β is updated in that step; every other channel, and every channel when evaluating, by its running statistics. So what
-//! is frozen is a function of its own input, example by example: a prefix below the cut can be cached, and a frozen
-//! channel above the cut does not drift. The running statistics move with momentum, by what backward hands to
-//! `Gradients::observe_statistic` (with the unbiased variance), and only those of updated channels.
+//! **Which statistics.** In a training step, and in a probe, a norm of which anything is needed is normalised by the
+//! batch's mean and variance; one below the cut, and every one when evaluating, by its running statistics. So what lies
+//! below the cut is a function of its own input, example by example: a prefix can be cached. And what lies above it
+//! follows inputs that have shifted, whether it is updated or not. Training steps move the running statistics with
+//! momentum (with the unbiased variance); [`Mode::Calibrate`] observes every norm's and updates nothing.
 //!
 //! Backward, `g` being dy where clipping let through, n the rows: `dβ = Σ g`, `dγ = Σ g·ẑ`,
-//! `dz = γ/√(σ² + ε)·(g − (dβ + ẑ·dγ)/n)` for a channel with batch statistics, `γ/√(σ² + ε)·g` for the others.
+//! `dz = γ/√(σ² + ε)·(g − (dβ + ẑ·dγ)/n)` with batch statistics, `γ/√(σ² + ε)·g` with running ones.
 
-use std::ops::Range;
-
-use rgft_core::Ranges;
 use rgft_kernels::cpu::batch_norm::{Clip, NormSlopes, ScaleShift, Source};
 
 use super::{Context, Sinks};
+use crate::engine::{Mode, Statistic};
 use crate::needs::runs;
 use crate::probe::Activation;
 use crate::tape::Tape;
@@ -50,21 +48,19 @@ struct Statistics {
 }
 
 impl BatchNorm {
-    /// The channels that are normalised by the batch's statistics.
-    fn batch_channels(&self, cx: Context) -> Vec<Range<usize>> {
-        let needs = &cx.needs[self.site];
-        if !cx.engine.is_training() {
-            return Vec::new();
+    /// Whether the batch's statistics normalise.
+    fn uses_batch(&self, cx: Context) -> bool {
+        match cx.engine.mode() {
+            Mode::Evaluate => false,
+            Mode::Calibrate => true,
+            Mode::Probe | Mode::Train { .. } => !cx.needs[self.site].is_empty(),
         }
-        let updated = [&needs.dw, &needs.db].into_iter().flat_map(|part| runs(part, self.width));
-        updated.collect::<Ranges>().iter().collect()
     }
 
     /// Whether backward reads z.
     fn reads_input(&self, cx: Context) -> bool {
         let needs = &cx.needs[self.site];
-        let through = !needs.dx.is_none() && !self.batch_channels(cx).is_empty();
-        needs.observe || !needs.dw.is_none() || through
+        needs.observe || !needs.dw.is_none() || (!needs.dx.is_none() && self.uses_batch(cx))
     }
 
     /// `z` `[rows, width]` → y. `passes_back`: whether backward will come this way, if only for the residual's sake.
@@ -76,16 +72,12 @@ impl BatchNorm {
         passes_back: bool,
         tape: &mut Tape,
     ) -> Tensor {
-        let (rows, channels) = (z.rows(), self.batch_channels(cx));
+        let (rows, uses_batch) = (z.rows(), self.uses_batch(cx));
         let mut mean = cx.parameters.data(self.mean).to_vec();
         let mut variance = cx.parameters.data(self.variance).to_vec();
-        if !channels.is_empty() {
-            let (mut batch_mean, mut batch_variance) = (vec![0.0; self.width], vec![0.0; self.width]);
-            cx.engine.kernels.column_statistics(z.data(), &mut batch_mean, &mut batch_variance);
-            for range in &channels {
-                mean[range.clone()].copy_from_slice(&batch_mean[range.clone()]);
-                variance[range.clone()].copy_from_slice(&batch_variance[range.clone()]);
-            }
+        if uses_batch {
+            cx.engine.kernels.column_statistics(z.data(), &mut mean, &mut variance);
+            self.observe_statistics(cx, rows, &mean, &variance);
         }
         let inverse: Vec<f32> = variance.iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect();
         let (gamma, beta) = (cx.parameters.data(self.weight), cx.parameters.data(self.bias));
@@ -105,7 +97,7 @@ impl BatchNorm {
             cx.engine.kernels.scale_shift_clip(map, Source::InPlace, z.data_mut(), bits);
             z
         };
-        if !channels.is_empty() {
+        if uses_batch && !cx.needs[self.site].is_empty() {
             let mut statistics = cx.engine.tensor(2, self.width);
             let (first, second) = statistics.data_mut().split_at_mut(self.width);
             first.copy_from_slice(&mean);
@@ -127,9 +119,9 @@ impl BatchNorm {
         tape: &mut Tape,
         sinks: &mut Sinks,
     ) -> (Tensor, Option<Tensor>) {
-        let (needs, channels) = (&cx.needs[self.site], self.batch_channels(cx));
+        let (needs, uses_batch) = (&cx.needs[self.site], self.uses_batch(cx));
         let mask = (passes_back && self.clip != Clip::None).then(|| tape.pop());
-        let saved = (!channels.is_empty()).then(|| tape.pop());
+        let saved = uses_batch.then(|| tape.pop());
         let z = self.reads_input(cx).then(|| tape.pop());
         let Statistics { mean, inverse } = self.statistics(cx, saved.as_ref());
 
@@ -141,9 +133,6 @@ impl BatchNorm {
         // Σ g·ẑ.
         products.iter_mut().zip(&inverse).for_each(|(p, i)| *p *= i);
 
-        if let Some(statistics) = &saved {
-            self.observe_statistics(cx, statistics, &channels, sinks);
-        }
         if let (true, Some(z)) = (needs.observe, &z) {
             self.show(cx, z, &g, &mean, &inverse, sinks);
         }
@@ -161,12 +150,14 @@ impl BatchNorm {
         let gamma = cx.parameters.data(self.weight);
         let a: Vec<f32> = gamma.iter().zip(&inverse).map(|(g, i)| g * i).collect();
         let (mut b, mut c) = (vec![0.0; self.width], vec![0.0; self.width]);
-        for channel in channels.iter().cloned().flatten() {
-            b[channel] = -a[channel] * inverse[channel] * products[channel] / n;
-            c[channel] = -a[channel] * sums[channel] / n;
+        if uses_batch {
+            for channel in 0..self.width {
+                b[channel] = -a[channel] * inverse[channel] * products[channel] / n;
+                c[channel] = -a[channel] * sums[channel] / n;
+            }
         }
         let slopes = NormSlopes { a: &a, b: &b, c: &c };
-        let centred = if channels.is_empty() { None } else { centred };
+        let centred = centred.filter(|_| uses_batch);
         let mut dz = cx.engine.tensor(g.rows(), self.width);
         cx.engine.kernels.batch_norm_backward(slopes, g.data(), centred, dz.data_mut());
         (g, Some(dz))
@@ -182,22 +173,14 @@ impl BatchNorm {
         Statistics { mean: mean.to_vec(), inverse }
     }
 
-    fn observe_statistics(
-        &self,
-        cx: Context,
-        statistics: &Tensor,
-        channels: &[Range<usize>],
-        sinks: &mut Sinks,
-    ) {
-        let n = cx.extent.rows() as f32;
-        let unbiased = if n > 1.0 { n / (n - 1.0) } else { 1.0 };
-        let (mean, variance) = statistics.data().split_at(self.width);
+    fn observe_statistics(&self, cx: Context, rows: usize, mean: &[f32], variance: &[f32]) {
+        if cx.engine.mode() == Mode::Probe {
+            return;
+        }
+        let unbiased = if rows > 1 { rows as f32 / (rows - 1) as f32 } else { 1.0 };
         for (parameter, values, factor) in [(self.mean, mean, 1.0), (self.variance, variance, unbiased)] {
-            let mut observed = vec![None; self.width];
-            for c in channels.iter().cloned().flatten() {
-                observed[c] = Some(values[c] * factor);
-            }
-            sinks.gradients.observe_statistic(parameter, observed, self.momentum);
+            let values = values.iter().map(|value| value * factor).collect();
+            cx.engine.observe_statistic(Statistic { parameter, values, momentum: self.momentum });
         }
     }
 

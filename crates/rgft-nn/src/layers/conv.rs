@@ -12,7 +12,7 @@ use rgft_kernels::cpu::conv::ConvShape;
 
 use super::{Context, Sinks};
 use crate::needs::{Needs, runs};
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::product::{Pass, Product};
 use crate::tensor::Tensor;
 
@@ -88,6 +88,7 @@ impl Conv {
         cx.engine.count(self.product(shape, Pass::Forward, self.output));
         let weight = cx.parameters.data(self.weight);
         cx.engine.kernels.conv_forward(shape, x, weight, y.data_mut(), cx.engine.precision);
+        cx.engine.pass(self.site, Passed::Output(&y));
         y
     }
 

@@ -8,7 +8,7 @@ use crate::NnError;
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -82,6 +82,7 @@ impl Stem for Embeddings {
         for (i, (table, ids)) in self.tables(&rows).enumerate() {
             let data = cx.parameters.data(table.weight);
             cx.engine.kernels.look_up(data, self.norm.width, ids, sum.data_mut(), i == 0);
+            cx.engine.pass(table.site, Passed::Rows(ids));
         }
         let mut x = self.norm.forward(cx, &sum, None, None, tape);
         if let Some(dropout) = cx.engine.dropout(self.words.site, self.dropout) {

@@ -91,6 +91,10 @@ impl Block for FeedForward {
         set_norm_needs(&self.norm, &self.down, needs, update, below, observe);
     }
 
+    fn is_residual(&self) -> bool {
+        true
+    }
+
     fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part> {
         let size = grain.group_size(self.up.output, self.groups);
         let group = |(g, range): (usize, std::ops::Range<usize>)| {

@@ -10,7 +10,7 @@ use rgft_kernels::Mat;
 
 use super::{Context, Sinks};
 use crate::needs::{Needs, runs};
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::product::{Pass, Product};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -50,6 +50,7 @@ impl Linear {
         let mut y = cx.engine.tensor(x.rows(), self.output);
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), false);
+        cx.engine.pass(self.site, Passed::Input(x));
         y
     }
 
@@ -68,6 +69,7 @@ impl Linear {
     pub fn add_forward(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
+        cx.engine.pass(self.site, Passed::Input(x));
     }
 
     /// Puts on the tape what [`Linear::backward_parameters`] will read of an input that nobody else needs.

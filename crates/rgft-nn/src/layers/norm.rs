@@ -6,7 +6,7 @@
 use rgft_kernels::cpu::norm::{NormInput, NormWeights};
 
 use super::{Context, Sinks};
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -64,6 +64,7 @@ impl Norm {
         } else {
             cx.engine.kernels.layer_norm(input, weights, y.data_mut(), None);
         }
+        cx.engine.pass(self.site, Passed::Output(&y));
         y
     }
 

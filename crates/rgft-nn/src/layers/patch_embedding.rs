@@ -11,7 +11,7 @@ use super::linear::Linear;
 use super::{Context, Part, Sinks, whole};
 use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -46,6 +46,11 @@ impl PatchEmbedding {
         self.tokens - self.leading()
     }
 
+    /// The position of each token.
+    fn places(&self, examples: usize) -> Vec<u32> {
+        (0..examples).flat_map(|_| 0..self.tokens as u32).collect()
+    }
+
     /// `[examples · patches, scalars]` → `[examples · tokens, hidden]`.
     pub(super) fn forward(&self, cx: Context, patches: Tensor, tape: &mut Tape) -> Tensor {
         let projected = self.projection.forward_without_bias(cx, &patches);
@@ -61,6 +66,11 @@ impl PatchEmbedding {
             self.width(),
             x.data_mut(),
         );
+        let examples = x.rows() / self.tokens;
+        cx.engine.pass(self.positions.site, Passed::Rows(&self.places(examples)));
+        if let Some(class) = &self.class {
+            cx.engine.pass(class.site, Passed::Rows(&vec![0; examples]));
+        }
         if let Some(dropout) = cx.engine.dropout(self.projection.site, self.dropout) {
             cx.engine.kernels.drop_elements(dropout, x.data_mut());
         }
@@ -74,8 +84,7 @@ impl PatchEmbedding {
         }
         let patches = self.projection.saved_input(cx, tape);
         let examples = d.rows() / self.tokens;
-        let ids: Vec<u32> = (0..examples).flat_map(|_| 0..self.tokens as u32).collect();
-        look_up_backward(cx, &self.positions, &ids, &d, sinks);
+        look_up_backward(cx, &self.positions, &self.places(examples), &d, sinks);
         if let Some(class) = &self.class {
             if !cx.needs[class.site].is_empty() {
                 let own = self.tokens_of(cx, &d, 0..1);

@@ -127,12 +127,14 @@ impl Block for Recurrent {
         let steps = Steps::new(cx.lengths());
         let x = if steps.is_in_order() { x } else { permuted(cx, &x, steps.packed()) };
         let mut y = cx.engine.tensor(x.rows(), self.width());
+        cx.engine.set_row_order(steps.order());
         for pace in self.paces(cx, &steps) {
             match self.cell {
                 Cell::Lstm => lstm::forward(pace, &x, &mut y, tape),
                 Cell::Gru => gru::forward(pace, &x, &mut y, tape),
             }
         }
+        cx.engine.set_row_order(None);
         if self.reads_input(cx.needs) {
             tape.push(x);
         }
@@ -145,6 +147,7 @@ impl Block for Recurrent {
         let steps = Steps::new(cx.lengths());
         let x = self.reads_input(cx.needs).then(|| tape.pop());
         let mut dx: Option<Tensor> = None;
+        cx.engine.set_row_order(steps.order());
         for pace in self.paces(cx, &steps).rev().filter(|pace| pace.direction.carries(cx.needs)) {
             let delta = match self.cell {
                 Cell::Lstm => lstm::backward(pace, &dy, tape, sinks),
@@ -157,6 +160,7 @@ impl Block for Recurrent {
                 None => dx = input.backward_input(cx, &delta),
             }
         }
+        cx.engine.set_row_order(None);
         let dx = dx?;
         Some(if steps.is_in_order() { dx } else { permuted(cx, &dx, steps.time_major()) })
     }

@@ -195,6 +195,11 @@ impl Block for ResidualBlock {
         }
     }
 
+    /// Where the shortcut changes nothing.
+    fn is_residual(&self) -> bool {
+        matches!(self.shortcut, Shortcut::Identity)
+    }
+
     fn parts(&self, _: &Parameters, grain: Grain) -> Vec<Part> {
         self.units().flat_map(|unit| unit.parts(grain)).collect()
     }

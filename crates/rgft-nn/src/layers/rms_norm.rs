@@ -1,7 +1,7 @@
 //! RMS norm: `y = γ·x/√(mean x² + ε)` (see `rgft_kernels::cpu::rms_norm`). Backward: `dγ = Σ dy·ẑ`, and dx.
 
 use super::{Context, Sinks};
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -37,6 +37,7 @@ impl RmsNorm {
         } else {
             cx.engine.kernels.rms_norm(x.data(), weight, self.epsilon, y.data_mut(), None);
         }
+        cx.engine.pass(self.site, Passed::Output(&y));
         y
     }
 

@@ -10,7 +10,7 @@ use crate::NnError;
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
-use crate::probe::Activation;
+use crate::probe::{Activation, Passed};
 use crate::product::Product;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -37,6 +37,7 @@ impl TokenStem {
         for (i, (table, rows)) in self.tables(ids, positions).enumerate() {
             let data = cx.parameters.data(table.weight);
             cx.engine.kernels.look_up(data, self.width, rows, x.data_mut(), i == 0);
+            cx.engine.pass(table.site, Passed::Rows(rows));
         }
         x
     }

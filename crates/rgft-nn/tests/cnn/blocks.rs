@@ -135,20 +135,10 @@ impl Case {
     }
 
     /// y, dx and the gradient of each parameter, by central differences in f64.
-    fn expected(&self, update: &[Slices], training: bool, c: &[f32]) -> (Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
+    fn expected(&self, needs: &[Needs], training: bool, c: &[f32]) -> (Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
         let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| x.into()).collect() };
         let parameters: Vec<_> = self.net.parameters.iter().map(|p| wide(&p.data)).collect();
-        let batch = |site: usize| -> Vec<bool> {
-            let (weight, bias) = self.net.sites[site];
-            let selects = |part: &Slices, c: usize| match part {
-                Slices::None => false,
-                Slices::All => true,
-                Slices::Rows(ranges) | Slices::Cols(ranges) => ranges.contains(c),
-            };
-            let channels = 0..self.net.parameters[weight].rows();
-            let updated = |c| selects(&update[weight], c) || selects(&update[bias.unwrap()], c);
-            channels.map(|c| training && updated(c)).collect()
-        };
+        let batch = |site: usize| training && !needs[site].is_empty();
         let evaluate = |x: &[f64], parameters: &[Vec<f64>]| {
             self.subject.truth(&Truth { parameters, batch: &batch }, &self.extent, x)
         };
@@ -175,7 +165,6 @@ impl Case {
         let update = self.net.update(parts);
         let outputs = self.subject_extent().rows() * self.output();
         let c = numbers(1, outputs);
-        let (y, dx, gradients) = self.expected(&update, training, &c);
         for observe in [false, true] {
             let engine = engine(training);
             let mut needs = self.net.needs(&update);
@@ -183,6 +172,7 @@ impl Case {
                 Subject::Block(block) => block.set_needs(&mut needs, &update, below, observe),
                 Subject::Stem(stem) => stem.set_needs(&mut needs, &update, observe),
             }
+            let (y, dx, gradients) = self.expected(&needs, training, &c);
             let inputs = self.inputs();
             let cx = Context {
                 engine: &engine,

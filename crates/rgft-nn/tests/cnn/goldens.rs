@@ -85,7 +85,7 @@ fn logits_gradients_statistics_and_ten_steps() {
                 }
             }
             optimizer.step(&mut model, &gradients, 3e-3);
-            gradients.move_statistics(model.parameters_mut());
+            model.parameters_mut().move_statistics(&training.take_statistics());
             if t == 0 {
                 for parameter in model.parameters().iter().filter(|parameter| parameter.buffer) {
                     let expected = golden.get(&format!("after.{}", parameter.name)).1;

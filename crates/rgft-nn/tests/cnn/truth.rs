@@ -7,10 +7,10 @@ use rgft_nn::layers::conv_norm::ConvNorm;
 use rgft_nn::layers::image_stem::ImageStem;
 use rgft_nn::layers::residual_block::{ResidualBlock, Shortcut};
 
-/// What is evaluated: parameters, and which channels of each norm (by its site) use the batch's statistics.
+/// What is evaluated: parameters, and which norms (by their site) use the batch's statistics.
 pub struct Truth<'a> {
     pub parameters: &'a [Vec<f64>],
-    pub batch: &'a dyn Fn(usize) -> Vec<bool>,
+    pub batch: &'a dyn Fn(usize) -> bool,
 }
 
 impl Truth<'_> {
@@ -19,7 +19,8 @@ impl Truth<'_> {
         let z = reference::conv(conv.shape(extent), x, &self.parameters[conv.weight]);
         let parameter = |index: usize| &self.parameters[index][..];
         let running = (parameter(norm.mean), parameter(norm.variance));
-        let (gamma, beta, batch) = (parameter(norm.weight), parameter(norm.bias), (self.batch)(norm.site));
+        let (gamma, beta, batch) =
+            (parameter(norm.weight), parameter(norm.bias), vec![(self.batch)(norm.site); norm.width]);
         let mut y = reference::batch_norm(&z, gamma, beta, running, &batch, norm.epsilon.into());
         y.iter_mut().zip(residual.into_iter().flatten()).for_each(|(y, r)| *y += r);
         let clip = |y: f64| match norm.clip {

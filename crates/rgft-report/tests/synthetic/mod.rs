@@ -205,14 +205,7 @@ pub(crate) fn events() -> Vec<Event> {
                 .collect();
             let weights = (0..components.len()).map(|i| f64::from(active.contains(&i))).collect();
             let ratio = 0.55 - 0.45 * progress;
-            events.push(Event::Plan {
-                step,
-                cut,
-                active,
-                weights,
-                step_flops_ratio: ratio,
-                allowance: ratio,
-            });
+            events.push(Event::Plan { step, cut, active, weights, step_flops_ratio: ratio, examples: 1000 });
         }
         flops += (total - 2_430e9) * (1.6 - 1.2 * progress) / weight;
         let loss = 0.16 + 4.1 * (-progress * 6.0).exp() + 0.35 * (noise(step, 3) - 0.5) * (1.3 - progress);

@@ -1,5 +1,7 @@
-//! Methods that decide once: `full` (everything), `head` (linear probing), `last-k` (the head and the last k layers).
+//! Methods that decide once: `full` (everything), `head` (linear probing), `last-k` (the head and the last k layers),
+//! `only` (what is named).
 
+use globset::{Glob, GlobSetBuilder};
 use rgft_core::{Component, ComponentKind};
 
 use super::{Method, Plan, Standing};
@@ -7,7 +9,7 @@ use crate::TrainError;
 
 /// One plan for the whole run.
 pub(super) struct Fixed {
-    plan: Option<Plan>,
+    plan: Plan,
 }
 
 impl Fixed {
@@ -15,7 +17,7 @@ impl Fixed {
         let active: Vec<usize> = (0..components.len()).filter(|&i| is_active(&components[i])).collect();
         let mut weights = vec![0.0; components.len()];
         active.iter().for_each(|&i| weights[i] = 1.0);
-        Self { plan: Some(Plan { cut, active, weights }) }
+        Self { plan: Plan { cut, active, weights, examples: None } }
     }
 
     /// Everything, from the embeddings up.
@@ -45,15 +47,47 @@ impl Fixed {
         let lowest = components.iter().filter(|c| is_active(c)).map(|c| c.depth).min();
         Ok(Self::of(components, lowest.unwrap_or(levels - 1), is_active))
     }
+
+    /// The components that a glob names.
+    pub(super) fn only(
+        components: &[Component],
+        levels: usize,
+        globs: &[String],
+    ) -> Result<Self, TrainError> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            let bad = |source: globset::Error| TrainError::Mismatch {
+                problem: format!("only = {glob:?}: {source}"),
+                hint: "* stands for any part of a name",
+            };
+            set.add(Glob::new(glob).map_err(bad)?);
+        }
+        let set = set.build().map_err(|source| TrainError::Mismatch {
+            problem: format!("only: {source}"),
+            hint: "use fewer or shorter globs",
+        })?;
+        let is_active = |component: &Component| set.is_match(&component.name);
+        let Some(lowest) = components.iter().filter(|c| is_active(c)).map(|c| c.depth).min() else {
+            let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
+            return Err(TrainError::Mismatch {
+                problem: format!("only = {globs:?} names none of {}", names.join(", ")),
+                hint: "a component's name at the recipe's granularity must match; rgft map lists them",
+            });
+        };
+        Ok(Self::of(components, lowest.min(levels - 1), is_active))
+    }
 }
 
 impl Method for Fixed {
     fn trainable(&self, components: &[Component]) -> usize {
-        let active = self.plan.iter().flat_map(|plan| &plan.active);
-        active.map(|&i| components[i].parameters).sum()
+        self.plan.active.iter().map(|&i| components[i].parameters).sum()
     }
 
-    fn plan(&mut self, _: Standing) -> Option<Plan> {
-        self.plan.take()
+    fn fixed(&self) -> Option<&Plan> {
+        Some(&self.plan)
+    }
+
+    fn plan(&mut self, standing: Standing) -> Option<Plan> {
+        (standing.step == 0).then(|| self.plan.clone())
     }
 }

@@ -1,122 +1,236 @@
 //! Residual-guided fine-tuning: probes find where the errors come from, the planner spends the budget there.
 //!
 //! ```text
-//! every `interval` steps:  probe → energies → map (EMA, α)          the interval adapts to how stable the map is
-//! every `refresh` steps:   pacing → allowance → planner → cut, active components → learning-rate weights
+//! a new head       phase 0: the head alone, many times over a part of the examples, from their cached features
+//! every K steps    probe → energies → map (EMA, α)                       K adapts to how stable the map is
+//! every `refresh`  map, costs, what is left → planner → cut, active components, examples → learning-rate weights
 //! ```
 //!
-//! The allowance is the least that a step must cost for the budget to be spent by the end of the data. A step may
-//! cost more: then there are fewer of them. Of several sizes the planner takes the one with the largest gain per
-//! FLOP, the forward pass included, so steps go deep while errors are spread and stay shallow where they are not.
+//! The planner is asked what the *rest* of the budget is best spent on, so nothing needs to be paced: a plan of cheap steps
+//! makes more of them. What a FLOP of a component is worth follows from the map: an Adam step moves each parameter by η
+//! times its gradient over the root of its mean square, so the loss falls by about `η·√E` for each parameter, with E the
+//! energy per parameter; a step along the gradient lowers it by `η·E`.
 //!
-//! A plan for step k rests on data of steps before k only. While the task head is new, its residuals say nothing:
-//! the run begins with the head alone, for as much of the budget as the warm-up takes, and only then looks. A head that
-//! was loaded is trained alone only until there are steps to look back on.
+//! Weights and plans of step k rest on data of other steps than k. The residuals behind an untrained head say nothing,
+//! therefore phase 0.
+//!
+//! `random` draws its map, `static` keeps the first one: controls that only differ in what they know.
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rgft_core::{
-    Choice, Component, ErrorMap, ErrorMapSettings, LrRule, Pacer, ProbeInterval, lr_rule, planner,
+    Candidate, Choice, Component, Cut, ErrorMap, ErrorMapSettings, LrRule, ProbeInterval, Problem, lr_rule,
     rank_correlation,
 };
 
-use super::{ENERGY_MAX, MapReport, Method, Plan, ProbeRequest, Standing};
+use super::{ENERGY_MAX, Found, MapReport, Method, Plan, ProbeRequest, Standing, task_heads};
 use crate::TrainError;
-use crate::recipe::{OptimizerName, Recipe};
+use crate::recipe::{MethodName, OptimizerName, Recipe};
 
-/// How many sizes of a step, from what pacing allows to a full one, are compared.
-const STEP_SIZES: u32 = 8;
+/// The largest part of a budget that phase 0 may take.
+const HEAD_FIRST_MOST: f64 = 0.5;
+/// The part of the probes' FLOPs that the first one may take.
+const FIRST_PROBE: f64 = 0.8;
 
 pub(super) struct Rgft {
+    method: MethodName,
     components: Vec<Component>,
+    heads: Vec<usize>,
+    /// What makes the outputs.
+    outputs: Vec<usize>,
+    /// What is active whatever it is worth.
+    forced: Vec<usize>,
+    /// The part of the gradient that batches agree on.
+    coherence: f64,
     map: ErrorMap,
-    /// The step whose data the map rests on; `None` before the first step.
+    /// The step before which the map was made.
     map_step: Option<usize>,
     previous: Option<Vec<f64>>,
     rank_correlation: Option<f64>,
     interval: ProbeInterval,
     next_probe: usize,
-    /// FLOPs to spend on a new head before the first look.
-    head_first: u64,
-    first_probe: ProbeRequest,
-    later_probe: ProbeRequest,
-    refresh: usize,
+    probed: f64,
     next_plan: usize,
-    pacer: Pacer,
-    /// FLOPs of a step of the current plan, when it was made.
-    step_cost: u64,
-    lr_rule: LrRule,
+    phase: Phase,
+    choice: Option<Choice>,
+    random: ChaCha8Rng,
+    settings: Settings,
+}
+
+struct Settings {
     adam: bool,
-    allowance: f64,
+    lr_rule: LrRule,
+    focus: f64,
+    repetition: f64,
+    refresh: usize,
+    hysteresis: f64,
+    explore: f64,
+    head_first: f64,
+    head_first_passes: f64,
+    first_probe_batches: usize,
+    probe_examples: usize,
+    probe_share: f64,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    /// A new head is to be trained first.
+    HeadFirst,
+    /// That is being done.
+    HeadLearns,
+    /// The whole model is looked at.
+    Planning,
 }
 
 impl Rgft {
     pub(super) fn new(
         recipe: &Recipe,
         components: &[Component],
-        full_equivalent: u64,
-        steps: usize,
+        outputs: Vec<usize>,
     ) -> Result<Self, TrainError> {
-        let budget = (recipe.budget * full_equivalent as f64) as u64;
         let head_is_new = components.iter().any(|component| component.fresh);
         // Every component is probed within the coverage window, however still the map stands.
         let mut interval = ProbeInterval::new(recipe.probe_interval);
         interval.most = recipe.coverage_window.saturating_sub(1).saturating_mul(recipe.refresh).max(1);
         let settings = ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
         Ok(Self {
+            method: recipe.method,
             components: components.to_vec(),
+            heads: task_heads(components),
+            outputs,
+            forced: task_heads(components),
+            coherence: 0.0,
             map: ErrorMap::new(components, settings)?,
             map_step: None,
             previous: None,
             rank_correlation: None,
             interval,
-            // A map needs data of steps that are over.
-            next_probe: recipe.first_probe_batches.min((steps / 4).max(1)),
-            head_first: if head_is_new { (recipe.warmup * budget as f64) as u64 } else { 0 },
-            first_probe: ProbeRequest { batches: recipe.first_probe_batches, examples: usize::MAX },
-            later_probe: ProbeRequest { batches: 1, examples: recipe.probe_examples },
-            refresh: recipe.refresh,
+            next_probe: 0,
+            probed: 0.0,
             next_plan: 0,
-            pacer: Pacer::new(budget),
-            step_cost: 0,
-            lr_rule: recipe.lr_rule,
-            adam: recipe.optimizer == OptimizerName::AdamW,
-            allowance: 0.0,
+            phase: if head_is_new { Phase::HeadFirst } else { Phase::Planning },
+            choice: None,
+            random: ChaCha8Rng::seed_from_u64(recipe.seed ^ 0x7267_6674),
+            settings: Settings {
+                adam: recipe.optimizer == OptimizerName::AdamW,
+                lr_rule: recipe.lr_rule,
+                focus: recipe.focus,
+                repetition: recipe.repetition,
+                refresh: recipe.refresh,
+                hysteresis: recipe.hysteresis,
+                explore: recipe.explore,
+                head_first: recipe.head_first,
+                head_first_passes: recipe.head_first_passes,
+                first_probe_batches: recipe.first_probe_batches,
+                probe_examples: recipe.probe_examples,
+                probe_share: recipe.probe_share,
+            },
         })
     }
 
-    /// What updating each component promises. A gradient step of size η lowers the loss by `η‖∇_i‖²`, a sign-like
-    /// step (Adam) by `η‖∇_i‖₁ ≈ η√(|θ_i|·‖∇_i‖²)`; with per-parameter energies `E_i` that is `|θ_i|·E_i` and
-    /// `|θ_i|·√E_i`, so the density (gain per FLOP) follows the map whatever α is.
-    fn gains(&self) -> Vec<f64> {
-        let gain = |(energy, component): (f64, &Component)| {
-            component.parameters as f64 * if self.adam { energy.sqrt() } else { energy }
-        };
-        self.map.energies().into_iter().zip(&self.components).map(gain).collect()
+    /// What a FLOP of each component is worth.
+    fn worths(&mut self) -> Vec<f64> {
+        if self.method == MethodName::Random {
+            return self.components.iter().map(|_| self.random.random::<f64>()).collect();
+        }
+        let adam = self.settings.adam;
+        self.map.energies().into_iter().map(|energy| if adam { energy.sqrt() } else { energy }).collect()
     }
 
-    /// What is updated in any case: a new head, and before the first map the head whether new or not.
-    fn forced(&self) -> Vec<usize> {
-        if self.previous.is_none() {
-            return super::task_heads(&self.components);
+    /// The head alone, for as many examples as `head-first` and half of the budget allow.
+    fn head_plan(&self, standing: &Standing) -> Plan {
+        let cut = standing.costs.cut.len() - 1;
+        let costs = standing.costs;
+        let head: f64 = self.heads.iter().map(|&i| costs.component_at_cut[i]).sum();
+        let passes = if standing.stored.is_some() { self.settings.head_first_passes } else { 1.0 };
+        let each = costs.prefix[cut] + passes * (costs.cut[cut] + head);
+        let affordable = HEAD_FIRST_MOST * standing.left / each;
+        let wanted = self.settings.head_first * standing.examples as f64;
+        self.plan_of(cut, self.heads.clone(), Some(wanted.min(affordable).max(1.0) as usize))
+    }
+
+    /// The head: it maps to the outputs, so nothing else can stand in for it, and on top of all it costs next to nothing.
+    /// A table at the bottom that makes the outputs too is not cheap: it must be plainly wrong, batches agreeing on more
+    /// than half of its gradient.
+    fn is_forced(&self, i: usize, coherence: f64) -> bool {
+        self.heads.contains(&i) || (coherence > 0.5 && self.outputs.contains(&i))
+    }
+
+    fn plan_of(&self, cut: usize, active: Vec<usize>, examples: Option<usize>) -> Plan {
+        let mut is_active = vec![false; self.components.len()];
+        active.iter().for_each(|&i| is_active[i] = true);
+        let fresh: Vec<bool> = self.components.iter().map(|component| component.fresh).collect();
+        let weights = match self.previous {
+            Some(_) => lr_rule::weights(self.settings.lr_rule, &self.map.energies(), &is_active, &fresh),
+            None => is_active.iter().map(|&active| f64::from(u8::from(active))).collect(),
+        };
+        Plan { cut, active, weights, examples }
+    }
+
+    fn choose(&mut self, standing: &Standing) -> Choice {
+        let Standing { costs, stored, .. } = *standing;
+        let worths = self.worths();
+        let candidate = |(i, component): (usize, &Component)| Candidate {
+            worth: worths[i],
+            cost: costs.component[i],
+            cost_at_cut: costs.component_at_cut[i],
+            depth: component.depth,
+        };
+        let candidates: Vec<Candidate> = self.components.iter().enumerate().map(candidate).collect();
+        let cut = |level: usize| match stored {
+            Some(stored) => Cut { step: costs.cut[level], fill: costs.prefix[level], stored: stored[level] },
+            None => Cut { step: costs.cut[level] + costs.prefix[level], fill: 0.0, stored: 0 },
+        };
+        let cuts: Vec<Cut> = (0..costs.cut.len()).map(cut).collect();
+        let problem = Problem {
+            candidates: &candidates,
+            cuts: &cuts,
+            forced: &self.forced,
+            examples: standing.examples,
+            left: standing.left,
+            // Where batches agree, everything that they ask for generalises; where they do not, spreading fits noise.
+            focus: self.settings.focus * (1.0 - self.coherence),
+            repetition: self.settings.repetition,
+        };
+        let best = problem.solve();
+        // States that are kept are priced by the problem; changing over costs momentum besides.
+        match &self.choice {
+            Some(old) if old.cut != best.cut => {
+                let same_cut = problem.at(old.cut);
+                if best.value > same_cut.value * (1.0 + self.settings.hysteresis) { best } else { same_cut }
+            }
+            _ => best,
         }
-        (0..self.components.len()).filter(|&i| self.components[i].fresh).collect()
     }
 }
 
 impl Method for Rgft {
-    fn probe(&self, step: usize, spent: u64) -> Option<ProbeRequest> {
-        let request = if self.previous.is_none() { self.first_probe } else { self.later_probe };
-        (step >= self.next_probe && spent >= self.head_first).then_some(request)
+    fn probe(&self, standing: Standing) -> Option<ProbeRequest> {
+        if self.phase != Phase::Planning
+            || standing.step < self.next_probe
+            || self.method == MethodName::Random
+        {
+            return None;
+        }
+        let share = self.settings.probe_share * standing.budget;
+        if self.previous.is_none() {
+            let batches = self.settings.first_probe_batches;
+            return Some(ProbeRequest { batches, examples: usize::MAX, flops: FIRST_PROBE * share });
+        }
+        // In two halves, because a mean gradient is what two batches agree on.
+        let examples = self.settings.probe_examples.div_ceil(2);
+        let cost = 2.0 * examples as f64 * (standing.costs.prefix.last()? + standing.costs.cut.first()?);
+        let due = self.method == MethodName::Rgft && self.probed + cost <= share;
+        due.then_some(ProbeRequest { batches: 2, examples, flops: share - self.probed })
     }
 
-    fn observe(
-        &mut self,
-        step: usize,
-        energies: &[f64],
-        norms: &[f64],
-    ) -> Result<Option<MapReport>, TrainError> {
-        let seen: Vec<Option<f64>> = energies.iter().copied().map(Some).collect();
-        self.map.observe(&seen, norms)?;
+    fn observe(&mut self, step: usize, found: &Found) -> Result<Option<MapReport>, TrainError> {
+        let seen: Vec<Option<f64>> = found.energies.iter().copied().map(Some).collect();
+        self.map.observe(&seen, &found.norms)?;
+        self.coherence = found.overall_coherence;
+        self.forced = (0..self.components.len()).filter(|&i| self.is_forced(i, found.coherence[i])).collect();
         self.map_step = step.checked_sub(1);
+        self.probed += found.flops as f64;
         let energies = self.map.energies();
         let rank_correlation = self.previous.as_deref().map(|before| rank_correlation(before, &energies));
         let next_interval = self.interval.adapt(rank_correlation);
@@ -139,38 +253,41 @@ impl Method for Rgft {
     }
 
     fn plan(&mut self, standing: Standing) -> Option<Plan> {
-        let left = self.pacer.budget().saturating_sub(standing.spent);
-        // The last steps are as small as what is left.
-        if standing.step < self.next_plan && self.step_cost <= left {
-            return None;
+        match self.phase {
+            Phase::HeadFirst => {
+                self.phase = Phase::HeadLearns;
+                return Some(self.head_plan(&standing));
+            }
+            Phase::HeadLearns => {
+                let over = standing.passes >= self.settings.head_first_passes
+                    || standing.left <= (1.0 - HEAD_FIRST_MOST) * standing.budget;
+                if over {
+                    (self.phase, self.next_plan) = (Phase::Planning, standing.step);
+                }
+                return None;
+            }
+            Phase::Planning if standing.step < self.next_plan => return None,
+            Phase::Planning => {}
         }
-        self.next_plan = standing.step.saturating_add(self.refresh);
-        let probes_left = (standing.steps_left / self.interval.steps.max(1)) as u64;
-        let probe = standing.probe_flops_per_example * self.later_probe.examples as u64;
-        let reserved = (probes_left * probe).min(left / 10);
-        self.allowance = self.pacer.allowance(standing.spent, reserved, standing.full_left);
-        let costs = (standing.costs)();
-        let candidates = costs.candidates(&self.components, &self.gains());
-        let forced = self.forced();
-        let choice = (0..=STEP_SIZES)
-            .map(|i| self.allowance + (1.0 - self.allowance) * f64::from(i) / f64::from(STEP_SIZES))
-            .map(|part| ((part * costs.full as f64) as u64).min(left))
-            .map(|allowed| planner::choose(&candidates, &costs.cut, allowed, &forced))
-            // The first of equals: where nothing promises a gain, the smallest step.
-            .fold(None, |best: Option<Choice>, next| match best {
-                Some(best) if gain_per_flop(&next) <= gain_per_flop(&best) => Some(best),
-                _ => Some(next),
-            })?;
-        self.step_cost = choice.cost;
-        let mut active = vec![false; self.components.len()];
-        choice.active.iter().for_each(|&i| active[i] = true);
-        let fresh: Vec<bool> = self.components.iter().map(|component| component.fresh).collect();
-        let weights = lr_rule::weights(self.lr_rule, &self.map.energies(), &active, &fresh);
-        Some(Plan { cut: choice.cut, active: choice.active, weights })
-    }
-
-    fn expire(&mut self) {
-        self.next_plan = 0;
+        self.next_plan = standing.step.saturating_add(self.settings.refresh);
+        let mut choice = self.choose(&standing);
+        if self.settings.explore > 0.0 {
+            for i in 0..self.components.len() {
+                let drawn = self.random.random::<f64>() < self.settings.explore;
+                if drawn && self.components[i].depth >= choice.cut && !choice.active.contains(&i) {
+                    choice.active.push(i);
+                }
+            }
+            choice.active.sort_unstable();
+        }
+        // What is there already costs nothing, and without a prefix to fill every example costs the same.
+        let examples = match standing.stored {
+            Some(stored) if choice.cut > 0 => choice.examples.max(stored[choice.cut]),
+            _ => standing.examples,
+        };
+        let plan = self.plan_of(choice.cut, choice.active.clone(), Some(examples));
+        self.choice = Some(choice);
+        Some(plan)
     }
 
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
@@ -178,11 +295,7 @@ impl Method for Rgft {
         Some((self.map_step, self.map.raw()))
     }
 
-    fn allowance(&self) -> f64 {
-        self.allowance
+    fn is_planning(&self) -> bool {
+        self.phase == Phase::Planning
     }
-}
-
-fn gain_per_flop(choice: &Choice) -> f64 {
-    choice.gain / choice.cost.max(1) as f64
 }

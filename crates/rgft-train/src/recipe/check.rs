@@ -62,6 +62,7 @@ impl RawRecipe {
             method,
             budget: budget(self.budget, method)?,
             last_k: count("last-k", self.last_k, 1, 1)?,
+            only: self.only.map(Vec::from).unwrap_or_default(),
             seed: seed(self.seed)?,
             init: self.init.unwrap_or(super::Init::Pretrained),
 
@@ -87,18 +88,34 @@ impl RawRecipe {
             precision: self.precision.unwrap_or(super::Precision::F32),
             threads: self.threads.unwrap_or(0),
 
-            granularity: word("granularity", self.granularity, "group")?,
+            granularity: word("granularity", self.granularity, "module")?,
             neuron_group: self.neuron_group.unwrap_or(0),
-            signal: word("signal", self.signal, "sketch")?,
+            signal: word("signal", self.signal, "coherent")?,
             alpha: alpha(self.alpha)?,
             beta: number("beta", self.beta, 0.9, below_one)?,
 
             lr_rule: lr_rule(self.lr_rule, self.lr_rule_gamma, self.lr_rule_min, self.lr_rule_max)?,
-            refresh: count("refresh", self.refresh, 10, 1)?,
-            probe_interval: count("probe-interval", self.probe_interval, 20, 1)?,
-            probe_examples: count("probe-examples", self.probe_examples, 8, 1)?,
+            focus: number("focus", self.focus, 0.75, |x| (0.0..=16.0).contains(&x))?,
+            repetition: number("repetition", self.repetition, 0.8, |x| x > 0.0 && x < 1.0)?,
+            head_first: number("head-first", self.head_first, 0.3, part)?,
+            head_first_passes: number("head-first-passes", self.head_first_passes, 10.0, |x| x > 0.0)?,
+            calibration_batches: self.calibration_batches.unwrap_or(4),
+            refresh: count("refresh", self.refresh, 50, 1)?,
+            hysteresis: number("hysteresis", self.hysteresis, 0.1, from_zero)?,
+            explore: number("explore", self.explore, 0.0, below_one)?,
+            probe_interval: count("probe-interval", self.probe_interval, 50, 1)?,
+            probe_examples: count("probe-examples", self.probe_examples, 32, 2)?,
             first_probe_batches: count("first-probe-batches", self.first_probe_batches, 4, 1)?,
+            probe_share: number("probe-share", self.probe_share, 0.03, |x| x > 0.0 && x <= 0.5)?,
             coverage_window: count("coverage-window", self.coverage_window, 20, 1)?,
+
+            cache: self.cache.unwrap_or(super::Cache::Auto),
+            cache_dtype: self.cache_dtype.unwrap_or(super::CacheDtype::Bf16),
+            cache_memory: self.cache_memory.unwrap_or(1024),
+
+            sampling: word("sampling", self.sampling, "off")?,
+            sampling_rate: number("sampling-rate", self.sampling_rate, 0.6, part)?,
+            sampling_least: number("sampling-least", self.sampling_least, 0.2, part)?,
         };
         together(recipe)
     }
@@ -108,6 +125,14 @@ impl RawRecipe {
 fn together(recipe: Recipe) -> Result<Recipe, RecipeError> {
     if recipe.text_columns.contains(&recipe.label_column) || recipe.label_column.is_empty() {
         return Err(wrong("label-column", &recipe.label_column));
+    }
+    if (recipe.method == MethodName::Only) == recipe.only.is_empty() {
+        return Err(RecipeError::Conflict {
+            key: "method",
+            found: recipe.method.to_string(),
+            reason: "the method only and the globs of its components go together".to_owned(),
+            hint: "set method = \"only\" and only = [\"encoder.layer.5*\"], or neither".to_owned(),
+        });
     }
     match &recipe.label_separator {
         Some(separator) if separator.is_empty() => return Err(wrong("label-separator", "\"\"")),
@@ -131,6 +156,10 @@ fn above_zero(x: f64) -> bool {
 
 fn from_zero(x: f64) -> bool {
     x >= 0.0
+}
+
+fn part(x: f64) -> bool {
+    x > 0.0 && x <= 1.0
 }
 
 fn below_one(x: f64) -> bool {
@@ -231,19 +260,10 @@ fn columns(names: Vec<String>) -> Result<Vec<String>, RecipeError> {
     }
 }
 
-/// A budget below 1 needs a method that paces itself.
+/// Methods that plan, and full fine-tuning cut short, exist for a budget.
 fn budget(value: Option<f64>, method: MethodName) -> Result<f64, RecipeError> {
-    let paced = method == MethodName::Rgft;
-    let budget = number("budget", value, if paced { 0.3 } else { 1.0 }, |x| x > 0.0 && x <= 1.0)?;
-    if paced || budget == 1.0 {
-        return Ok(budget);
-    }
-    Err(RecipeError::Conflict {
-        key: "budget",
-        found: budget.to_string(),
-        reason: format!("the method {method} spends what it spends, whatever the budget"),
-        hint: "set budget to 1, or method to rgft".to_owned(),
-    })
+    let default = if method.plans() || method == MethodName::FullShort { 0.3 } else { 1.0 };
+    number("budget", value, default, part)
 }
 
 fn alpha(value: Option<RawAlpha>) -> Result<Alpha, RecipeError> {

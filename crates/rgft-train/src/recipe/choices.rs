@@ -158,12 +158,47 @@ words! {
     MethodName {
         /// All of them, at every step.
         Full = "full",
+        /// The same for as many steps as a budget lasts.
+        FullShort = "full-short",
         /// The task head alone.
         Head = "head",
         /// The task head and the last k layers.
         LastK = "last-k",
+        /// The components that are named.
+        Only = "only",
+        /// As rgft, with random numbers in the place of the error map.
+        Random = "random",
+        /// As rgft, with the first error map for ever.
+        Static = "static",
         /// The components that the data's errors come from, under a budget.
         Rgft = "rgft",
+    }
+}
+
+impl MethodName {
+    /// Whether the method makes plans for a budget.
+    pub fn plans(self) -> bool {
+        matches!(self, Self::Random | Self::Static | Self::Rgft)
+    }
+}
+
+words! {
+    /// Whether the hidden states below the cut are kept.
+    Cache {
+        /// Where that is right: not with augmentation.
+        Auto = "auto",
+        /// No: they are computed anew each time.
+        Off = "off",
+    }
+}
+
+words! {
+    /// In what precision hidden states below the cut are kept.
+    CacheDtype {
+        /// bfloat16, rounded to nearest even: half the bytes, a relative error of at most 2⁻⁸.
+        Bf16 = "bf16",
+        /// Exact.
+        F32 = "f32",
     }
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::alpha::RawAlpha;
 use super::choices::{
-    Augment, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision, Resize, Scaling,
-    Task, UnknownCharacters,
+    Augment, Cache, CacheDtype, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision,
+    Resize, Scaling, Task, UnknownCharacters,
 };
 
 /// How a value is written.
@@ -186,11 +186,13 @@ recipe_keys! {
 
     "Method" {
         /// Which parameters are updated
-        "method" method: MethodName, Word, "rgft", "full, head, last-k or rgft";
+        "method" method: MethodName, Word, "rgft", "full, full-short, head, last-k, only, random, static or rgft";
         /// Compute that the whole run may spend, as a part of what full fine-tuning spends
-        "budget" budget: f64, Number, "0.3 for rgft, 1 for every other method", "a number above 0, up to 1";
+        "budget" budget: f64, Number, "0.3 for rgft, random, static and full-short, 1 for every other method", "a number above 0, up to 1";
         /// Layers that the method last-k updates
         "last-k" last_k: usize, Count, "1", "a whole number from 1";
+        /// Components that the method only updates: globs over their names (layer.3*)
+        "only" only: Texts, Texts, "none", "a glob, or an array of globs";
         /// Seed of everything random; the same seed, machine and threads give the same bits
         "seed" seed: u64, Count, "0", "a whole number from 0 to 9223372036854775807";
         /// Where the weights come from
@@ -245,11 +247,11 @@ recipe_keys! {
 
     "Error map" {
         /// How finely the model is divided into components
-        "granularity" granularity: String, Word, "group", "layer, module or group";
+        "granularity" granularity: String, Word, "module", "layer, module or group";
         /// Neurons per feed-forward component; 0 makes as many groups as there are heads
         "neuron-group" neuron_group: usize, Count, "0", "a whole number from 0";
         /// Statistic that a component's energy is measured by
-        "signal" signal: String, Word, "sketch", "sketch, gram or exact";
+        "signal" signal: String, Word, "coherent", "coherent, sketch, gram, exact, taylor, fisher, relative, covariance or depth";
         /// What an energy is multiplied by: a word, or a table from component globs to numbers
         "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
         /// How much of the error map's average is kept at each observation
@@ -265,16 +267,50 @@ recipe_keys! {
         "lr-rule-min" lr_rule_min: f64, Number, "0.1", "a number from 0 to 1";
         /// Highest learning-rate weight (mean-one)
         "lr-rule-max" lr_rule_max: f64, Number, "10", "a number from 1";
+        /// How much more a FLOP counts where the error pulls harder: 0 spreads, 1 weighs by the pull
+        "focus" focus: f64, Number, "0.75", "a number from 0 to 16";
+        /// What seeing an example again is worth, as a part of what seeing it the last time was
+        "repetition" repetition: f64, Number, "0.8", "a number above 0, below 1";
+        /// Part of the training examples on which a new head learns first, from cached features, as far as half of the budget reaches
+        "head-first" head_first: f64, Number, "0.3", "a number above 0, up to 1";
+        /// Passes over them
+        "head-first-passes" head_first_passes: f64, Number, "10", "a number above 0";
+        /// Batches whose statistics the batch norms of a frozen prefix take over before the run; 0 keeps the model's own
+        "calibration-batches" calibration_batches: usize, Count, "4", "a whole number from 0";
         /// Steps between plans
-        "refresh" refresh: usize, Count, "10", "a whole number from 1";
+        "refresh" refresh: usize, Count, "50", "a whole number from 1";
+        /// How much better a new cut must promise to be before the old one is given up, as a part of it
+        "hysteresis" hysteresis: f64, Number, "0.1", "a number from 0";
+        /// Chance that a component that no plan chose is updated all the same, drawn anew for each plan
+        "explore" explore: f64, Number, "0", "a number from 0, below 1";
         /// Steps between the first two probes; the distance adapts afterwards
-        "probe-interval" probe_interval: usize, Count, "20", "a whole number from 1";
+        "probe-interval" probe_interval: usize, Count, "50", "a whole number from 1";
         /// Examples in a probe, after the first
-        "probe-examples" probe_examples: usize, Count, "8", "a whole number from 1";
+        "probe-examples" probe_examples: usize, Count, "32", "a whole number from 2";
         /// Batches behind the first error map
         "first-probe-batches" first_probe_batches: usize, Count, "4", "a whole number from 1";
+        /// Part of the budget that probes may take
+        "probe-share" probe_share: f64, Number, "0.03", "a number above 0, up to 0.5";
         /// Plans within which every component should be updated or probed; the certificate says whether it was
         "coverage-window" coverage_window: usize, Count, "20", "a whole number from 1";
+    }
+
+    "Prefix cache" {
+        /// Whether the hidden states below the cut are kept
+        "cache" cache: Cache, Word, "auto", "auto or off";
+        /// Numbers that they are kept in
+        "cache-dtype" cache_dtype: CacheDtype, Word, "bf16", "bf16 or f32";
+        /// MiB of them in memory; what is more goes into a temporary file
+        "cache-memory" cache_memory: usize, Count, "1024", "a whole number from 0";
+    }
+
+    "Sampling" {
+        /// Whether examples with large residuals come more often than others, after the first pass
+        "sampling" sampling: String, Word, "off", "off, unbiased or focus";
+        /// Part of the examples that come in a pass
+        "sampling-rate" sampling_rate: f64, Number, "0.6", "a number above 0, up to 1";
+        /// Least chance of an example to come
+        "sampling-least" sampling_least: f64, Number, "0.2", "a number above 0, up to 1";
     }
 }
 

@@ -44,13 +44,20 @@ fn defaults_in_the_table_are_the_defaults_in_force() {
 
 #[test]
 fn budget_depends_on_the_method() {
-    assert_eq!(checked("").unwrap().budget, 0.3);
-    assert_eq!(checked("method = \"full\"").unwrap().budget, 1.0);
-    assert_eq!(
-        message(checked("method = \"full\"\nbudget = 0.3")),
-        "budget = 0.3: the method full spends what it spends, whatever the budget\n\
-         hint: set budget to 1, or method to rgft"
-    );
+    for (method, budget) in
+        [("rgft", 0.3), ("random", 0.3), ("static", 0.3), ("full-short", 0.3), ("full", 1.0), ("head", 1.0)]
+    {
+        assert_eq!(checked(&format!("method = \"{method}\"")).unwrap().budget, budget, "{method}");
+        assert_eq!(checked(&format!("method = \"{method}\"\nbudget = 0.5")).unwrap().budget, 0.5, "{method}");
+    }
+}
+
+#[test]
+fn only_and_its_globs_go_together() {
+    assert_eq!(checked("method = \"only\"\nonly = \"head\"").unwrap().only, ["head"]);
+    for half in ["method = \"only\"", "only = [\"head\"]"] {
+        assert!(message(checked(half)).contains("go together"));
+    }
 }
 
 #[test]
@@ -61,6 +68,9 @@ fn every_key_is_documented_and_every_word_of_its_list_is_accepted() {
             for word in key.expected.replace(" or ", ", ").split(", ") {
                 let mut raw = read(LEAST).unwrap();
                 raw.set(key.name, word).unwrap();
+                if word == "only" {
+                    raw.set("only", "head").unwrap();
+                }
                 raw.check().unwrap_or_else(|error| panic!("{} = {word}: {error}", key.name));
             }
         }
@@ -167,7 +177,10 @@ fn numbers_out_of_range_are_named_with_what_was_expected() {
         ("validate-every = 0", "validate-every = 0: expected a whole number from 1"),
         ("beta2 = 1", "beta2 = 1: expected a number from 0, below 1"),
         ("lr-rule-min = 2", "lr-rule-min = 2: expected a number from 0 to 1"),
-        ("signal = \"guess\"", "signal = guess: expected sketch, gram or exact"),
+        (
+            "signal = \"guess\"",
+            "signal = guess: expected coherent, sketch, gram, exact, taylor, fisher, relative, covariance or depth",
+        ),
         (
             "alpha = \"fair\"",
             "alpha = fair: expected per-parameter, relative, uniform, or a table from globs to numbers from 0",
@@ -195,7 +208,10 @@ fn wrong_types_are_named_with_file_and_line() {
         ("\nepochs = \"three\"", "recipe.toml:2: epochs = \"three\": expected a number above 0, up to 10000"),
         ("seed = -1", "recipe.toml:1: seed = -1: expected a whole number from 0 to 9223372036854775807"),
         ("batch-size = 3.5", "recipe.toml:1: batch-size = 3.5: expected a whole number from 1"),
-        ("method = \"ful\"", "recipe.toml:1: method = \"ful\": expected full, head, last-k or rgft"),
+        (
+            "method = \"ful\"",
+            "recipe.toml:1: method = \"ful\": expected full, full-short, head, last-k, only, random, static or rgft",
+        ),
         ("# a\n# b\n[model]\nx = 1", "recipe.toml:3: model = { x = 1 }: expected a folder"),
     ] {
         assert_eq!(message(read(text)), expected);

@@ -95,7 +95,7 @@ fn full_fine_tuning_is_the_plain_loop() {
 fn a_run_changes_no_bit_of_what_it_never_chose() {
     // A factor of 0 promises no gain, so the planner never takes these.
     let alpha = "alpha={ \"encoder.layer.1.*\" = 0, \"embeddings.words\" = 0 }";
-    let recipe = recipe(&["budget=0.5", "epochs=2", alpha]);
+    let recipe = recipe(&["budget=0.5", "epochs=2", "granularity=group", alpha]);
     let mut work = Workload::load(&recipe).unwrap();
     let before = work.model.parameters().clone();
     let finished = run(&recipe, &mut work);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rgft_core::{Event, RunSummary};
+use rgft_core::{Component, ComponentKind, Event, RunSummary};
 use rgft_nn::models::{self, HeadRequest};
 use rgft_nn::weights::Checkpoint;
 use rgft_train::recipe::RawRecipe;
@@ -75,11 +75,16 @@ fn what_was_first_updated_after_the_best_validation_is_restored_too() {
         "epochs=2",
         "validate-every=1",
         "learning-rate=0.5",
-        "head-learning-rate=1e-5",
+        "head-learning-rate=3e-2",
+        "head-first=1",
+        "head-first-passes=5",
         "clip=0",
         "warmup=0",
     ]);
     let mut work = Workload::load(&recipe).unwrap();
+    // As if the head were new: then it learns alone at first.
+    let is_head = |component: &&mut Component| component.kind == ComponentKind::TaskHead;
+    work.components.iter_mut().filter(is_head).for_each(|component| component.fresh = true);
     let finished = run_in(&recipe, &mut work, None);
     let seen = validations(&finished);
     let (step, best, _) = seen.iter().rev().find(|(_, _, best)| *best).unwrap();

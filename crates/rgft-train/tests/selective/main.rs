@@ -6,7 +6,12 @@ mod bits;
 mod budget;
 mod checkpoint;
 mod common;
+mod covariance;
+#[path = "../../../rgft-nn/tests/examples/mod.rs"]
+mod examples;
 mod ledger;
+mod nets;
 mod optimizer;
 mod order;
 mod signals;
+mod signals_of_models;

@@ -1,7 +1,7 @@
 //! Signals against what they stand for, on the tiny net: `exact` against full gradients, `gram` against its formula,
-//! `sketch` against its mean.
+//! `sketch` against its mean. All signals on all models: `signals_of_models.rs`.
 
-use rgft_core::{Axis, Component, Signal, Slices};
+use rgft_core::{Axis, Component, Inputs, Signal, Slices};
 use rgft_kernels::Precision;
 use rgft_nn::models::SiteKind;
 use rgft_nn::{Activation, Engine, Gradients, Probe, Tensor};
@@ -29,9 +29,9 @@ fn energies(tiny: &Tiny, signal: Signal, seed: u64) -> Vec<f64> {
 }
 
 fn look(tiny: &Tiny, engine: &Engine, tracker: &mut Tracker) {
-    let nothing = vec![Slices::None; tiny.model.parameters().len()];
-    tracker.begin_batch();
-    tiny.carry_back(engine, &nothing, 0, &mut Gradients::default(), Some(tracker));
+    tracker.look(engine, &tiny.model, &Inputs::Tokens(tiny.tokens.clone()), |logits| {
+        engine.kernels.cross_entropy(logits.data_mut(), &tiny.targets, 1.0)
+    });
 }
 
 /// `‖dθ_i‖²` of each component, from full gradients; `of` replaces the energy of some slices.

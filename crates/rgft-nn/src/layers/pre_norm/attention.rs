@@ -206,6 +206,10 @@ impl Block for PreNormAttention {
         output.observe = observe;
     }
 
+    fn is_residual(&self) -> bool {
+        true
+    }
+
     fn parts(&self, parameters: &Parameters, _: Grain) -> Vec<Part> {
         let (width, group) = (self.width(), self.core().group_width());
         let head = |h: usize| {

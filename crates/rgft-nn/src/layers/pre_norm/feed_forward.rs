@@ -155,6 +155,10 @@ impl Block for PreNormFeedForward {
         down.observe = observe;
     }
 
+    fn is_residual(&self) -> bool {
+        true
+    }
+
     fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part> {
         let size = grain.group_size(self.up.output, self.groups);
         let group = |(g, range): (usize, std::ops::Range<usize>)| {

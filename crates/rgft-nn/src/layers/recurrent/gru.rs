@@ -8,6 +8,7 @@ use rgft_kernels::{Mat, MatMut};
 use super::pace::Pace;
 use super::{now_and_next, with_biases};
 use crate::layers::Sinks;
+use crate::probe::Passed;
 use crate::product::Pass;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -55,6 +56,7 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
         engine.kernels.gru_cell(a, u_of_end, before, of_end, h, hidden);
     }
     pace.count(Pass::Forward);
+    engine.pass(recurrent.site, Passed::Input(&h));
     pace.write_output(&h, &last, y);
     if carries {
         tape.push(gates);

@@ -7,6 +7,7 @@ use rgft_kernels::{Mat, MatMut};
 use super::pace::Pace;
 use super::{now_and_next, with_biases};
 use crate::layers::Sinks;
+use crate::probe::Passed;
 use crate::product::Pass;
 use crate::tape::Tape;
 use crate::tensor::Tensor;
@@ -50,6 +51,7 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
         engine.kernels.lstm_cell(a, before, c, h, hidden);
     }
     pace.count(Pass::Forward);
+    engine.pass(recurrent.site, Passed::Input(&h));
     pace.write_output(&h, &last_h, y);
     if direction.carries(cx.needs) {
         tape.push(gates);

@@ -92,6 +92,11 @@ impl Steps {
         &self.packed
     }
 
+    /// [`Steps::packed`], unless both orders are one.
+    pub(super) fn order(&self) -> Option<&[u32]> {
+        (!self.is_in_order()).then_some(&self.packed[..])
+    }
+
     /// Time-major row of each row of the packed sequences.
     pub(super) fn time_major(&self) -> &[u32] {
         &self.time_major

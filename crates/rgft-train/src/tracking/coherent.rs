@@ -1,0 +1,138 @@
+//! `coherent`: the part of the energy that batches agree on, `E = ‖μ‖⁴ / ‖g‖²`, with μ the mean gradient and g a batch's.
+//!
+//! With the gradients `g_b` of B ≥ 2 batches, `E[g_b·g_c] = ‖μ‖²` for `b ≠ c`, because what is chance in two batches is
+//! independent (Hoeffding's U-statistic, 1948):
+//!
+//! ```text
+//! ‖μ‖² ≈ (‖Σ_b g_b‖² − Σ_b ‖g_b‖²) / (B·(B − 1))        ‖g‖² ≈ Σ_b ‖g_b‖² / B
+//! ```
+//!
+//! An Adam step moves a parameter by η times its gradient over the root of its mean square, so the loss of data that were
+//! not in the batch falls by `η·‖μ‖²/‖g‖` per root of a parameter: √E. A component whose batches contradict one another has
+//! a large energy and no coherent one; to update it is to fit noise. The ratio `‖μ‖²/‖g‖²` is the gradient's signal-to-noise
+//! ratio, which decides how much of a step generalises (Liu et al. 2020, *Understanding why neural networks generalize well
+//! through GSNR of parameters*).
+//!
+//! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
+//! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the component's
+//! block, and a block's towards that of all blocks, by the part that chance has in their differences (James & Stein 1961);
+//! then `E = ρ²·‖g‖²`.
+//!
+//! Cost: that of dW. In memory: the sum of the gradients, as large as the weights that are looked at.
+
+use std::collections::BTreeMap;
+
+use rgft_core::Component;
+
+use super::exact;
+use super::ownership::Ownership;
+
+/// Parameters of a layer are correlated: this many count as one.
+const CORRELATED: f64 = 4.0;
+
+/// Sums over batches.
+#[derive(Default)]
+pub(super) struct Agreement {
+    /// `Σ_b g_b` of rows from `first` on of a parameter with so many columns, by parameter, `first` and length.
+    sums: BTreeMap<(usize, usize, usize), (usize, Vec<f32>)>,
+    /// `Σ_b ‖g_b‖²` by component.
+    squares: Vec<f64>,
+}
+
+impl Agreement {
+    /// Adds a batch's gradient of rows `first..` of a parameter `[_, cols]`.
+    pub(super) fn add(
+        &mut self,
+        ownership: &Ownership,
+        parameter: usize,
+        cols: usize,
+        gradient: &[f32],
+        first: usize,
+    ) {
+        self.squares.resize(ownership.components(), 0.0);
+        for slice in ownership.of(parameter) {
+            self.squares[slice.component] += exact::of_slice(slice, cols, gradient, first);
+        }
+        let key = (parameter, first, gradient.len());
+        let (_, sum) = self.sums.entry(key).or_insert_with(|| (cols, vec![0.0; gradient.len()]));
+        sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
+    }
+
+    /// E and ρ of each component after `batches` batches, and ρ of all together; begins anew. One batch agrees with itself.
+    pub(super) fn take(&mut self, ownership: &Ownership, components: &[Component], batches: usize) -> Agreed {
+        let squares = std::mem::take(&mut self.squares);
+        let mut sums = vec![0.0; components.len()];
+        for ((parameter, first, _), (cols, sum)) in std::mem::take(&mut self.sums) {
+            for slice in ownership.of(parameter) {
+                sums[slice.component] += exact::of_slice(slice, cols, &sum, first);
+            }
+        }
+        if batches < 2 || squares.is_empty() {
+            return Agreed { energies: sums, coherence: vec![1.0; components.len()], overall: 1.0 };
+        }
+        agreed(components, &sums, &squares, batches as f64)
+    }
+}
+
+/// E and ρ of each component from `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches.
+fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64) -> Agreed {
+    let n = |i: usize| components[i].parameters.max(1) as f64;
+    let energy: Vec<f64> = squares.iter().map(|square| square / b).collect();
+    let mean = |i: usize| (sums[i] - squares[i]) / (b * (b - 1.0));
+    let estimate = |i: usize| Estimate {
+        value: if energy[i] > 0.0 { mean(i) / energy[i] } else { 0.0 },
+        variance: 2.0 / (b * (b - 1.0) * n(i) / CORRELATED),
+    };
+    let own: Vec<Estimate> = (0..sums.len()).map(estimate).collect();
+    let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    (0..own.len()).for_each(|i| blocks.entry(components[i].depth).or_default().push(i));
+    let blocks: Vec<Vec<usize>> = blocks.into_values().collect();
+    let of_block = |members: &Vec<usize>| {
+        let total: f64 = members.iter().map(|&i| n(i)).sum();
+        let mean = |of: &dyn Fn(usize) -> f64| members.iter().map(|&i| n(i) / total * of(i)).sum::<f64>();
+        Estimate { value: mean(&|i| own[i].value), variance: mean(&|i| n(i) / total * own[i].variance) }
+    };
+    let by_block: Vec<Estimate> = blocks.iter().map(of_block).collect();
+    let mut coherence = vec![0.0; own.len()];
+    for (members, centre) in blocks.iter().zip(shrunk(&by_block)) {
+        let members_own: Vec<Estimate> = members.iter().map(|&i| own[i]).collect();
+        let middle = members_own.iter().map(|e| e.value).sum::<f64>() / members.len() as f64;
+        for (&i, value) in members.iter().zip(shrunk(&members_own)) {
+            coherence[i] = (centre + value - middle).clamp(0.0, 1.0);
+        }
+    }
+    let energies = (0..own.len()).map(|i| coherence[i].powi(2) * energy[i]).collect();
+    let overall = (0..own.len()).map(mean).sum::<f64>() / energy.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    Agreed { energies, coherence, overall: overall.clamp(0.0, 1.0) }
+}
+
+/// What batches agree on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Agreed {
+    /// E.
+    pub(super) energies: Vec<f64>,
+    /// ρ.
+    pub(super) coherence: Vec<f64>,
+    /// ρ of the whole gradient.
+    pub(super) overall: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Estimate {
+    value: f64,
+    variance: f64,
+}
+
+/// The values, drawn towards their mean by the part that chance has in their differences.
+fn shrunk(estimates: &[Estimate]) -> Vec<f64> {
+    let count = estimates.len().max(1) as f64;
+    let mean = |of: &dyn Fn(&Estimate) -> f64| estimates.iter().map(of).sum::<f64>() / count;
+    let centre = mean(&|e| e.value);
+    let spread = mean(&|e| (e.value - centre).powi(2));
+    let true_spread = (spread - mean(&|e| e.variance)).max(0.0);
+    let drawn = |e: &Estimate| {
+        let own = if true_spread > 0.0 { true_spread / (true_spread + e.variance) } else { 0.0 };
+        centre + own * (e.value - centre)
+    };
+    estimates.iter().map(drawn).collect()
+}
