@@ -43,7 +43,7 @@ Examples:
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Comparison")]
 pub(crate) struct GridArgs {
-    /// Methods, separated by commas [default: full,last-k,rgft]
+    /// Methods, separated by commas [default: full,full-short,last-k,rgft]
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub(crate) methods: Vec<String>,
 
@@ -96,7 +96,7 @@ impl GridArgs {
     /// A method that there is not.
     pub(crate) fn grid(&self) -> Result<Grid, RecipeError> {
         let defaults = GridArgs {
-            methods: ["full", "last-k", "rgft"].map(String::from).to_vec(),
+            methods: ["full", "full-short", "last-k", "rgft"].map(String::from).to_vec(),
             budgets: vec![0.3],
             last_ks: vec![1, 2, 4],
             ..GridArgs::default()

@@ -142,7 +142,13 @@ impl Task {
     pub(super) fn new(name: &str, base: &RawRecipe, grid: &Grid) -> Result<Self, TrainError> {
         let mut base = RawRecipe { out: None, threads: None, ..base.clone() };
         let first_seed = base.seed.unwrap_or(0);
-        let plain = RawRecipe { method: Some(MethodName::Full), budget: None, last_k: None, ..base.clone() };
+        let plain = RawRecipe {
+            method: Some(MethodName::Full),
+            budget: None,
+            last_k: None,
+            only: None,
+            ..base.clone()
+        };
         let plain = plain.check()?;
         base.learning_rate = Some(plain.learning_rate);
         let mut task = Task {
@@ -172,6 +178,9 @@ impl Task {
         let full = method == MethodName::Full;
         let mut recipe = RawRecipe { method: Some(method), budget: None, last_k: None, ..base.clone() };
         varied.iter().try_for_each(|(key, value)| recipe.set(key, value))?;
+        if method != MethodName::Only {
+            recipe.only = None;
+        }
         let rate = recipe.learning_rate.unwrap_or(1e-4);
         let rates = match &grid.rates {
             None => vec![rate],

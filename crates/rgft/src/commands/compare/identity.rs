@@ -51,7 +51,7 @@ pub(super) fn reads(method: &str, key: &str) -> bool {
     let group = Recipe::keys().iter().find(|known| known.name == key).map(|known| known.group);
     match (key, group) {
         ("budget", _) => method != "full",
-        ("last-k", _) => method == "last-k",
+        ("last-k" | "only", _) => method == key,
         (_, Some("Prefix cache")) => method != "full",
         (_, Some("Plan")) if OF_EVERY_PART.iter().any(|start| key.starts_with(start)) => method != "full",
         (_, Some("Error map" | "Plan")) => !UNPLANNED.contains(&method),
