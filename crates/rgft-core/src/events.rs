@@ -36,7 +36,7 @@ pub enum Event {
         precision: String,
         /// Threads in use.
         threads: usize,
-        /// Planned optimizer steps.
+        /// Planned optimizer steps; 0 where the budget decides.
         total_steps: usize,
         /// Scalars in the model.
         parameters: usize,

@@ -319,11 +319,7 @@ impl<'a> Trainer<'a> {
             version: env!("CARGO_PKG_VERSION").into(),
             precision: self.precision().into(),
             threads: rayon::current_num_threads(),
-            total_steps: if self.total_steps == usize::MAX {
-                self.schedule.total_steps
-            } else {
-                self.total_steps
-            },
+            total_steps: if self.total_steps == usize::MAX { 0 } else { self.total_steps },
             parameters: self.work.model.parameters().scalars(),
             trainable_parameters: self.method.trainable(&self.work.components),
             full_equivalent_flops: self.full_equivalent,

@@ -48,11 +48,14 @@ impl Termination for Exit {
     }
 }
 
+/// Parts of a progress bar.
+const PARTS: u64 = 1000;
+
 /// Where a run stands, for the progress lines.
 struct Progress {
     bar: ProgressBar,
     total_steps: usize,
-    /// FLOPs at which a budget ends the run.
+    /// FLOPs at which the budget ends a run of no known number of steps.
     budget_flops: f64,
     components: usize,
     started: Instant,
@@ -245,11 +248,13 @@ impl Printer {
                 full_equivalent_flops,
                 ..
             } => {
-                let budget_flops =
-                    if *budget < 1.0 { budget * *full_equivalent_flops as f64 } else { f64::INFINITY };
-                self.start(*total_steps, budget_flops, components.len());
+                self.start(*total_steps, budget * *full_equivalent_flops as f64, components.len());
+                let steps = match total_steps {
+                    0 => "as many steps as the budget pays for".to_owned(),
+                    steps => format!("{steps} steps"),
+                };
                 self.line(&format!(
-                    "{method} (budget {budget}) on {model}: {} parameters, {train_examples} examples, {total_steps} steps",
+                    "{method} (budget {budget}) on {model}: {} parameters, {train_examples} examples, {steps}",
                     scaled(*parameters as f64)
                 ));
             }
@@ -275,9 +280,9 @@ impl Printer {
     fn start(&mut self, total_steps: usize, budget_flops: f64, components: usize) {
         self.clear();
         let target = if self.terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(total_steps as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(PARTS), target);
         // A template that does not parse would show the plain bar.
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent} % {msg}, {eta} left") {
             bar.set_style(style);
         }
         let started = Instant::now();
@@ -294,21 +299,23 @@ impl Printer {
 
     fn step(&mut self, done: usize, loss: f64, flops: u64) {
         let Some(progress) = &mut self.progress else { return };
-        let state = format!("loss {loss:.4}, {}FLOP{}", scaled(flops as f64), progress.plan);
+        let part = match progress.total_steps {
+            0 => flops as f64 / progress.budget_flops,
+            steps => done as f64 / steps as f64,
+        };
+        let of = if progress.total_steps == 0 { String::new() } else { format!("/{}", progress.total_steps) };
+        let state = format!("step {done}{of}: loss {loss:.4}, {}FLOP{}", scaled(flops as f64), progress.plan);
         if self.terminal {
             progress.bar.set_message(state);
-            progress.bar.set_position(done as u64);
+            progress.bar.set_position((part * PARTS as f64) as u64);
             return;
         }
         let now = Instant::now();
         let due = progress.last_line.is_none_or(|last| now.duration_since(last) >= LINE_INTERVAL);
         if due || done == progress.total_steps {
             progress.last_line = Some(now);
-            // A run ends with its data or with its budget, whichever is first.
-            let part =
-                (done as f64 / progress.total_steps.max(1) as f64).max(flops as f64 / progress.budget_flops);
             let left = progress.started.elapsed().as_secs_f64() * (1.0 / part - 1.0).max(0.0);
-            let line = format!("step {done}/{}: {state}, {left:.0} s left", progress.total_steps);
+            let line = format!("{state}, {left:.0} s left");
             self.line(&line);
         }
     }
