@@ -1,14 +1,16 @@
 //! The planner: which cut, which components and how many examples make the most of the FLOPs that are left.
 //!
 //! ```text
-//! max over cut, S, m     W(S)·w̄(S)^γ · D(m, n)        W = Σ_{i∈S} w_i·c_i,  w̄ = W / Σ_{i∈S} c_i
+//! max over cut, S, m     W(S)·w̄(S)^γ · D(m, n)        W = Σ_{i∈S} w_i·a_i,  w̄ = W / Σ_{i∈S} a_i
 //!
 //! subject to             n·step(cut, S) + fill(cut)·(m − stored) ≤ left
 //! ```
 //!
-//! w_i is what a FLOP of component i's weight gradient is worth (how hard the error pulls at each of its parameters), c_i
-//! those FLOPs per example, step the FLOPs of an example in a step: forward and dX from the cut up, Σ c_i, and bringing δ
-//! to the components at the cut. Below the cut an example is computed once and kept, for `fill` FLOPs, unless it is stored already. n examples pass in all, of
+//! a_i is how much of component i there is: its parameters, each as often as an example uses it, which is the FLOPs of its
+//! weight gradient wherever that is a product. w_i is what each of those is worth: how hard the error pulls there. step are
+//! the FLOPs of an example in a step: forward and dX from the cut up, c_i of every component, and bringing δ to those at
+//! the cut. Below the cut an example is computed once and kept, for `fill` FLOPs, unless it is stored already. n examples
+//! pass in all, of
 //! which m are different ones; each repetition is worth a part q of the one before:
 //!
 //! ```text
@@ -19,14 +21,16 @@
 //! counts where w is large: with γ = 0 the planner spreads over whatever promises anything, because forward and dX must
 //! be paid in any case. Updating a component at which the error pulls little is not merely useless: it fits the noise.
 //!
-//! For one cut and m, W·w̄^γ·D rises with Σwc and falls with Σc, so S is filled in the order of w; the best length is kept
+//! For one cut and m, W·w̄^γ·D rises with Σwa and falls with Σa and Σc, so S is filled in the order of w; the best length is kept
 //! and then improved by taking single ones in or out. With equal costs that is the optimum.
 
 /// A component as the planner sees it. FLOPs are per example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// What a FLOP of it is worth. Nothing is spent on a worth that is not above 0.
+    /// What each use of a parameter of it is worth. Nothing is spent on a worth that is not above 0.
     pub worth: f64,
+    /// How many uses there are in an example, in FLOPs of a weight gradient.
+    pub amount: f64,
     /// FLOPs of its dW and update: all that it costs where δ is carried past it anyway (cut < depth).
     pub cost: f64,
     /// FLOPs where backward ends at it (cut = depth): δ must still be brought to this component inside its block.
@@ -113,10 +117,10 @@ impl Problem<'_> {
         let mut chosen = Chosen::default();
         self.forced
             .iter()
-            .for_each(|&i| chosen.add(self.worth_of_forced(i), self.candidates[i].cost, cost(i)));
+            .for_each(|&i| chosen.add(self.worth_of_forced(i), self.candidates[i].amount, cost(i)));
         let (mut best, mut length, mut kept) = (self.value(cut, chosen).0, 0, chosen);
         for (n, &i) in order.iter().enumerate() {
-            chosen.add(self.candidates[i].worth, self.candidates[i].cost, cost(i));
+            chosen.add(self.candidates[i].worth, self.candidates[i].amount, cost(i));
             let value = self.value(cut, chosen).0;
             if value > best {
                 (best, length, kept) = (value, n + 1, chosen);
@@ -128,7 +132,7 @@ impl Problem<'_> {
         for (is_in, &i) in is_in.iter_mut().zip(&order) {
             let mut other = kept;
             let sign = if *is_in { -1.0 } else { 1.0 };
-            other.add(self.candidates[i].worth, sign * self.candidates[i].cost, sign * cost(i));
+            other.add(self.candidates[i].worth, sign * self.candidates[i].amount, sign * cost(i));
             let value = self.value(cut, other).0;
             if value > best * (1.0 + 1e-12) {
                 (best, kept, *is_in) = (value, other, !*is_in);
@@ -169,7 +173,7 @@ impl Problem<'_> {
             .map(seen)
             .into_iter()
             .fold((0.0, 1.0), |best, next| if next.0 > best.0 { next } else { best });
-        let mean = if chosen.cost > 0.0 { chosen.worth / chosen.cost } else { 0.0 };
+        let mean = if chosen.amount > 0.0 { chosen.worth / chosen.amount } else { 0.0 };
         (chosen.worth * mean.powf(self.focus) * d, (m.ceil() as usize).clamp(1, self.examples.max(1)))
     }
 }
@@ -177,18 +181,18 @@ impl Problem<'_> {
 /// Sums over the active components.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chosen {
-    /// Σ w·c.
+    /// Σ w·a.
     worth: f64,
-    /// Σ c.
-    cost: f64,
-    /// The same at this cut.
+    /// Σ a.
+    amount: f64,
+    /// Σ c at this cut.
     price: f64,
 }
 
 impl Chosen {
-    fn add(&mut self, worth: f64, cost: f64, price: f64) {
-        self.worth += worth * cost;
-        self.cost += cost;
+    fn add(&mut self, worth: f64, amount: f64, price: f64) {
+        self.worth += worth * amount;
+        self.amount += amount;
         self.price += price;
     }
 }
@@ -205,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidate(worth: f64, cost: f64, depth: usize) -> Candidate {
-        Candidate { worth, cost, cost_at_cut: cost, depth }
+        Candidate { worth, amount: cost, cost, cost_at_cut: cost, depth }
     }
 
     /// The largest value over every cut and every subset.
@@ -217,8 +221,8 @@ mod tests {
                 if problem.candidates[i].depth < cut {
                     return f64::NEG_INFINITY;
                 }
-                let Candidate { worth, cost, .. } = problem.candidates[i];
-                chosen.add(worth, cost, problem.candidates[i].cost_at(cut));
+                let Candidate { worth, amount, .. } = problem.candidates[i];
+                chosen.add(worth, amount, problem.candidates[i].cost_at(cut));
             }
             let forced = problem.forced.iter().all(members);
             if forced { problem.value(cut, chosen).0 } else { f64::NEG_INFINITY }

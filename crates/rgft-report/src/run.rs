@@ -172,7 +172,10 @@ impl<'a> Run<'a> {
             ("task", task.clone()),
             ("budget", format!("{} of full fine-tuning", crate::units::percent_round(*budget))),
             ("seed", seed.to_string()),
-            ("planned steps", if *total_steps == 0 { "as the budget allows".into() } else { count(*total_steps) }),
+            (
+                "planned steps",
+                if *total_steps == 0 { "as the budget allows".into() } else { count(*total_steps) },
+            ),
             ("train examples", count(*train_examples)),
             ("validation examples", count(*validation_examples)),
             ("test examples", count(*test_examples)),

@@ -23,6 +23,9 @@ pub struct Costs {
     pub component: Vec<f64>,
     /// The same where backward ends at it.
     pub component_at_cut: Vec<f64>,
+    /// Uses of each component's parameters, in FLOPs of a weight gradient: those of dW, where it is a product; a norm's or
+    /// a table's gradient is none, and counts as if it were.
+    pub amount: Vec<f64>,
     /// A whole step of full fine-tuning.
     pub full: f64,
 }
@@ -41,7 +44,8 @@ impl Costs {
                 cut: levels.clone(),
                 prefix: levels,
                 component: n.clone(),
-                component_at_cut: n,
+                component_at_cut: n.clone(),
+                amount: n,
                 full: 0.0,
             };
         };
@@ -63,8 +67,17 @@ impl Costs {
         };
         let mut component_at_cut: Vec<f64> =
             (0..components.len()).map(|i| alone(i, components[i].depth)).collect();
-        let component =
+        let component: Vec<f64> =
             (0..components.len()).map(|i| alone(i, components[i].depth.saturating_sub(1))).collect();
+        let amount = (0..components.len()).map(|i| {
+            let update = steps * each * (update_flops * components[i].parameters as u64) as f64;
+            let rows: usize = model.rows_at(&all, components[i].depth.max(1)).iter().sum();
+            match component[i] - update {
+                products if products > 0.5 => products,
+                _ => each * 2.0 * (rows * components[i].parameters) as f64,
+            }
+        });
+        let amount = amount.collect();
         let full = batches.iter().map(|extent| full_step(model, extent, update_flops) as f64).sum::<f64>();
         let whole = cut;
         let mut cut: Vec<f64> = whole.iter().map(|flops| each * flops).collect();
@@ -85,7 +98,7 @@ impl Costs {
             own.iter().for_each(|&i| component_at_cut[i] -= shared);
             cut[level] += shared;
         }
-        Self { cut, prefix, component, component_at_cut, full: each * full }
+        Self { cut, prefix, component, component_at_cut, amount, full: each * full }
     }
 }
 

@@ -109,6 +109,8 @@ struct Trainer<'a> {
     /// FLOPs spent when planning began.
     planned_at: Option<u64>,
     mapped: bool,
+    /// Whether the user knows that the prefix cache has no more room.
+    told_of_cache: bool,
     /// Steps after which the weights were last validated, and the FLOPs spent then.
     validated_at: (Option<usize>, u64),
     /// Parameters that were ever updated.
@@ -193,6 +195,7 @@ impl<'a> Trainer<'a> {
             ledger: Ledger::new(),
             planned_at: None,
             mapped: false,
+            told_of_cache: false,
             validated_at: (None, 0),
             touched,
             best: None,
@@ -333,6 +336,15 @@ impl<'a> Trainer<'a> {
         for message in std::mem::take(&mut self.work.notes) {
             self.emit(&Event::Note { level: Level::Info, message })?;
         }
+        if recipe.cache == Cache::Auto
+            && self.cache.is_none()
+            && self.method.fixed().is_none_or(|plan| plan.cut > 0)
+        {
+            let message = "no prefix cache: pictures vary from pass to pass (augment), so what lies below the cut is computed \
+                           anew each time"
+                .into();
+            self.emit(&Event::Note { level: Level::Info, message })?;
+        }
         if self.engine.precision != crate::workload::precision_of(recipe) {
             let message = "this processor has no bf16 products: computing in f32".into();
             self.emit(&Event::Note { level: Level::Warning, message })?;
@@ -432,6 +444,14 @@ impl<'a> Trainer<'a> {
         };
         let account = if self.cache.is_some() { Account::Cache } else { Account::Forward };
         self.ledger.add(account, self.engine.take_flops().total());
+        if let (false, Some(reason)) =
+            (self.told_of_cache, self.cache.as_ref().and_then(PrefixCache::stopped))
+        {
+            let message =
+                format!("the prefix cache keeps no more, the rest is computed anew each time: {reason}");
+            self.told_of_cache = true;
+            self.emit(&Event::Note { level: Level::Warning, message })?;
+        }
         Ok(Some(hidden))
     }
 

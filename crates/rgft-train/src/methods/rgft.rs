@@ -172,6 +172,7 @@ impl Rgft {
         let worths = self.worths();
         let candidate = |(i, component): (usize, &Component)| Candidate {
             worth: worths[i],
+            amount: costs.amount[i],
             cost: costs.component[i],
             cost_at_cut: costs.component_at_cut[i],
             depth: component.depth,

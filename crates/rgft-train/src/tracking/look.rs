@@ -72,7 +72,7 @@ impl<'a> Look<'a> {
         let cols = delta.cols();
         let parts = match self.signal {
             Signal::Fisher => self.rows.among(delta.rows()),
-            _ => vec![0..delta.rows()],
+            _ => std::iter::once(0..delta.rows()).collect(),
         };
         let mut sums = vec![0.0; cols];
         for part in parts {
@@ -90,7 +90,7 @@ impl<'a> Look<'a> {
         let cols = delta.cols();
         let parts = match self.signal {
             Signal::Fisher => self.rows.among(delta.rows()),
-            _ => vec![0..delta.rows()],
+            _ => std::iter::once(0..delta.rows()).collect(),
         };
         for part in parts {
             let mut slot_of = HashMap::new();
