@@ -54,17 +54,8 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// If a file is missing, truncated or no safetensors.
     pub fn read(folder: &Path) -> Result<Self, NnError> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        let files = if single.is_file() {
-            vec![single]
-        } else if index.is_file() {
-            shards(folder, &index)?
-        } else {
-            return Err(NnError::MissingFile { folder: folder.into(), file: "model.safetensors".into() });
-        };
         let mut checkpoint = Self::default();
-        for path in files {
+        for path in weight_files(folder)? {
             checkpoint.read_file(&path)?;
         }
         Ok(checkpoint)
@@ -188,6 +179,22 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         std::fs::rename(&beside, path)
     };
     write().inspect_err(|_| discard(&beside))
+}
+
+/// The files that hold a folder's weights: `model.safetensors`, or all shards that `model.safetensors.index.json` names.
+///
+/// # Errors
+/// If there is neither, or a shard is missing.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, NnError> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    if single.is_file() {
+        Ok(vec![single])
+    } else if index.is_file() {
+        shards(folder, &index)
+    } else {
+        Err(NnError::MissingFile { folder: folder.into(), file: "model.safetensors".into() })
+    }
 }
 
 /// The shard files that an index names, each once.

@@ -6,6 +6,7 @@ use rgft_core::CoreError;
 use rgft_data::DataError;
 use rgft_nn::NnError;
 
+use crate::patch::PatchError;
 use crate::recipe::RecipeError;
 
 /// Errors of training, evaluating and predicting.
@@ -24,6 +25,9 @@ pub enum TrainError {
     /// A setting of the method.
     #[error(transparent)]
     Method(#[from] CoreError),
+    /// A patch, or what it was applied to; or it could not be written.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
     /// The out folder cannot be used.
     #[error("{}: {problem}\nhint: {hint}", path.display())]
     OutFolder {
@@ -107,6 +111,7 @@ impl TrainError {
                 | Self::Save(_)
                 | Self::Write { .. }
                 | Self::PrefixCache { .. }
+                | Self::Patch(PatchError::Write { .. })
                 | Self::Threads { .. }
                 | Self::Method(CoreError::NotAnEnergy { .. })
         )

@@ -11,6 +11,7 @@ pub mod methods;
 mod optimizer;
 mod out_folder;
 mod outlook;
+pub mod patch;
 mod predict;
 pub mod prefix_cache;
 mod process;

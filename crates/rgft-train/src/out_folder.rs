@@ -5,11 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rgft_core::{Certificate, ComponentInfo, Event, RunSummary};
-use rgft_nn::weights::write_whole;
+use rgft_nn::weights::{weight_files, write_whole};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::recipe::Recipe;
+use crate::patch::{self, PatchError};
+use crate::recipe::{Init, Recipe};
 use crate::{TrainError, Workload};
 
 /// A folder that a run or a map writes to.
@@ -24,7 +25,8 @@ pub struct OutFolder {
 }
 
 /// What a run writes last, and an unfinished one must not show.
-const OF_A_RUN: [&str; 5] = ["events.jsonl", "run.json", "certificate.json", "error_map.json", "report.html"];
+const OF_A_RUN: [&str; 6] =
+    ["events.jsonl", "run.json", "certificate.json", "error_map.json", "patch.safetensors", "report.html"];
 
 /// What a map writes.
 const OF_A_MAP: [&str; 2] = ["error_map.json", "error_map.svg"];
@@ -125,6 +127,28 @@ impl OutFolder {
         }
         self.write_json("config.json", &workload.config())?;
         workload.model.checkpoint().write(&self.path.join("model.safetensors")).map_err(TrainError::Save)
+    }
+
+    /// Writes `patch.safetensors`: what the saved model changes in the one that the run started from. Where there is
+    /// nothing to compare with there is no patch, and the reason is returned.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn patch(&self, recipe: &Recipe) -> Result<Option<String>, TrainError> {
+        let base = &recipe.model;
+        let no_patch = |reason: &dyn std::fmt::Display| Ok(Some(format!("no patch.safetensors: {reason}")));
+        if recipe.init == Init::Random || weight_files(base).is_err() {
+            return no_patch(&"the run started from random weights");
+        }
+        if base.canonicalize().ok() == self.path.canonicalize().ok() {
+            return no_patch(&"the run replaced the model that it started from");
+        }
+        match patch::diff(base, &self.path, &self.path.join("patch.safetensors")) {
+            Ok(_) => Ok(None),
+            Err(PatchError::Write { path, source }) => Err(TrainError::Write { path, source }),
+            // The model is saved and whole: a base that has vanished meanwhile must not cost the run.
+            Err(error) => no_patch(&error.to_string().lines().next().unwrap_or_default()),
+        }
     }
 
     /// Writes `recipe.toml`, complete and re-runnable.

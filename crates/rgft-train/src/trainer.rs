@@ -621,6 +621,9 @@ impl<'a> Trainer<'a> {
         self.ledger.add_evaluation(self.engine.take_flops().total());
         self.clock.eval += begun.elapsed();
         let recipe = self.recipe;
+        if let Some(message) = self.out.as_ref().map_or(Ok(None), |out| out.patch(recipe))? {
+            self.emit(&Event::Note { level: Level::Info, message })?;
+        }
         let (metric, larger) = (self.work.objective.primary_metric(), self.work.objective.larger_is_better());
         let summary = RunSummary {
             method: recipe.method.to_string(),

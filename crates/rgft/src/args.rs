@@ -11,8 +11,10 @@ use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
 use rgft_train::{Generation, Sampling};
 
 mod compare;
+mod patch;
 
 pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
+pub(crate) use patch::{PatchAction, Side};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]
@@ -107,6 +109,10 @@ Examples:
     /// Fine-tune by several methods, budgets, settings and seeds: a table and plots
     #[command(after_help = compare::EXAMPLES)]
     Compare(CompareArgs),
+
+    /// What fine-tuning changed, as a small file that can be applied, taken back and merged
+    #[command(subcommand)]
+    Patch(PatchAction),
 
     /// Run the embedded example: full, head and rgft side by side, without a network
     #[command(after_help = "\

@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod map;
+pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod pretrain;

@@ -24,6 +24,7 @@ fn main() -> Exit {
         Command::Predict(args) => commands::predict::predict(args, cli.threads, &mut printer),
         Command::Generate(args) => commands::generate::run(args, cli.threads, &mut printer),
         Command::Compare(args) => commands::compare::run(args, cli.threads, &mut printer),
+        Command::Patch(action) => commands::patch::run(action, &mut printer),
         Command::Demo(args) => commands::demo::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),
         Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),

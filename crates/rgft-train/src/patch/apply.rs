@@ -1,0 +1,156 @@
+//! `apply` and `revert`: the same exclusive or, in either direction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::format::{Change, Patch};
+use super::pieces::{Piece, Source};
+use super::slices::{Difference, xor};
+use super::tensor_files::{Tensor, TensorFiles};
+use super::{PatchError, files, fingerprint, pieces};
+
+impl Patch {
+    /// Writes to folder `out`, which must be empty or not yet there, what this patch makes of its base: bit-equal to the
+    /// fine-tuned model, with the files that it is used with.
+    ///
+    /// # Errors
+    /// [`PatchError::WrongBase`] if `base` is another model; if `out` holds something or cannot be written.
+    pub fn apply(&self, base: &Path, out: &Path) -> Result<(), PatchError> {
+        let weights = TensorFiles::of_folder(base)?;
+        self.check_base(base, &weights)?;
+        let files =
+            files::patched(self, base, true)?.map_err(|difference| self.wrong_base(base, difference))?;
+        let damaged = |reason| PatchError::Damaged { path: self.path.clone(), reason };
+        let pieces = self.pieces(&weights, true)?.map_err(damaged)?;
+        write_folder(out, &files, pieces)
+    }
+
+    /// Writes to folder `out`, which must be empty or not yet there, the base of the fine-tuned model `tuned`, exact to
+    /// the bit.
+    ///
+    /// # Errors
+    /// [`PatchError::WrongTuned`] if `tuned` is another model; if `out` holds something or cannot be written.
+    pub fn revert(&self, tuned: &Path, out: &Path) -> Result<(), PatchError> {
+        let weights = TensorFiles::of_folder(tuned)?;
+        let wrong = |difference| PatchError::WrongTuned {
+            folder: tuned.into(),
+            patch: self.path.clone(),
+            difference,
+        };
+        let pieces = self.pieces(&weights, false)?.map_err(wrong)?;
+        // Only the base's own scalars have the base's hash, so nothing need be known of the fine-tuned ones.
+        if fingerprint::of_pieces(&pieces)? != self.description.base_sha256 {
+            return Err(wrong("reverting it does not give the base's weights".into()));
+        }
+        let files = files::patched(self, tuned, false)?.map_err(wrong)?;
+        write_folder(out, &files, pieces)
+    }
+
+    /// Refuses every folder but that of the base.
+    pub(crate) fn check_base(&self, folder: &Path, weights: &TensorFiles) -> Result<(), PatchError> {
+        let (found, expected) = (fingerprint::of_files(weights)?, &self.description.base_sha256);
+        if found == *expected {
+            return Ok(());
+        }
+        let [found, expected] = [&found, expected].map(|hash| fingerprint::short(hash).to_string());
+        Err(self.wrong_base(folder, format!("its weights have SHA-256 {found}…, expected {expected}…")))
+    }
+
+    fn wrong_base(&self, folder: &Path, difference: String) -> PatchError {
+        let (patch, base) = (self.path.clone(), self.description.base.clone());
+        PatchError::WrongBase { folder: folder.into(), patch, difference, base }
+    }
+
+    /// The tensors that come of `input`; what does not fit is told.
+    fn pieces<'a>(
+        &'a self,
+        input: &'a TensorFiles,
+        forward: bool,
+    ) -> Result<Result<Vec<Piece<'a>>, String>, PatchError> {
+        let (gone, new, kind) = if forward {
+            (&self.removed, &self.added, "tuned")
+        } else {
+            (&self.added, &self.removed, "base")
+        };
+        let changes: BTreeMap<&str, (&str, &Change)> = self
+            .changes
+            .iter()
+            .map(|(name, change)| {
+                let base = &change.what.base[..];
+                if forward { (base, (&name[..], change)) } else { (&name[..], (base, change)) }
+            })
+            .collect();
+        let missing = gone.iter().map(String::as_str).chain(changes.keys().copied());
+        if let Some(name) = missing.into_iter().find(|name| input.get(name).is_none()) {
+            return Ok(Err(format!("it has no tensor {name:?}")));
+        }
+        let mut pieces: Vec<Piece<'a>> = new.iter().filter_map(|name| self.stored(kind, name)).collect();
+        for (name, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
+            match changes.get(name) {
+                None => pieces.push(Piece::copy(name.into(), input, tensor)),
+                Some((other, change)) => match self.piece(other, change, input, tensor, forward) {
+                    Some(piece) => pieces.push(piece),
+                    None => return Ok(Err(format!("its tensor {name:?} has another shape or type"))),
+                },
+            }
+        }
+        let mut names = BTreeSet::new();
+        match pieces.iter().find(|piece| !names.insert(&piece.name)) {
+            Some(twice) => Ok(Err(format!("two tensors would be called {:?}", twice.name))),
+            None => Ok(Ok(pieces)),
+        }
+    }
+
+    /// `tensor` of `input` with its difference, called `name`.
+    fn piece<'a>(
+        &'a self,
+        name: &str,
+        change: &'a Change,
+        input: &'a TensorFiles,
+        tensor: &'a Tensor,
+        forward: bool,
+    ) -> Option<Piece<'a>> {
+        let (what, size) = (&change.what, change.size());
+        let (from, to) = if forward { (what.base_dtype, what.dtype) } else { (what.dtype, what.base_dtype) };
+        if tensor.shape != what.shape || tensor.dtype != from {
+            return None;
+        }
+        let difference = self.difference(&change.name);
+        let row = tensor.bytes() / size.rows.max(1);
+        let source: Source<'a> = Box::new(move |sink| {
+            for rows in size.chunks(0..size.rows) {
+                let mut bytes = Vec::new();
+                input.read(tensor, rows.start * row..rows.end * row, &mut bytes)?;
+                if forward {
+                    bytes = change.widening.widen(bytes);
+                }
+                if let Some(difference) = &difference {
+                    xor(&mut bytes, &difference.rows(rows)?);
+                }
+                sink(&if forward { bytes } else { change.widening.narrow(bytes) })?;
+            }
+            Ok(())
+        });
+        let bytes = tensor.scalars() * to.bitsize() / 8;
+        Some(Piece { name: name.into(), dtype: to, shape: what.shape.clone(), bytes, source })
+    }
+}
+
+/// Writes a model folder.
+fn write_folder(
+    out: &Path,
+    files: &BTreeMap<String, Vec<u8>>,
+    pieces: Vec<Piece<'_>>,
+) -> Result<(), PatchError> {
+    let refuse = |problem: String, hint| PatchError::Out { path: out.into(), problem, hint };
+    let unusable = |error: std::io::Error| refuse(error.to_string(), "choose a folder that can be written");
+    if out.exists() && !out.is_dir() {
+        return Err(refuse("is a file".into(), "give a folder to --out"));
+    }
+    if out.is_dir() && std::fs::read_dir(out).map_err(unusable)?.next().is_some() {
+        return Err(refuse("holds files".into(), "choose an empty folder"));
+    }
+    std::fs::create_dir_all(out).map_err(unusable)?;
+    files::write(out, files)?;
+    pieces::write(&out.join("model.safetensors"), ("format", "pt".into()), pieces)
+}

@@ -1,0 +1,137 @@
+//! Tensors in safetensors files, read a range at a time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rgft_nn::NnError;
+use rgft_nn::weights::weight_files;
+use safetensors::tensor::{Dtype, Metadata};
+
+/// Bytes of the longest header that is read, as the format has it.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Where a tensor stands, and what it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    file: usize,
+    at: u64,
+    bytes: usize,
+}
+
+impl Tensor {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn scalars(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The tensors of one file, or of all shards of a model.
+#[derive(Debug, Default)]
+pub(crate) struct TensorFiles {
+    files: Vec<(PathBuf, File)>,
+    tensors: BTreeMap<String, Tensor>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl TensorFiles {
+    /// The weights of a model folder.
+    pub(crate) fn of_folder(folder: &Path) -> Result<Self, NnError> {
+        let mut all = Self::default();
+        for path in weight_files(folder)? {
+            all.add(&path)?;
+        }
+        Ok(all)
+    }
+
+    /// The tensors of one file.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, NnError> {
+        let mut all = Self::default();
+        all.add(path)?;
+        Ok(all)
+    }
+
+    /// Reads a header and checks it against the file's length.
+    fn add(&mut self, path: &Path) -> Result<(), NnError> {
+        let io = |source| NnError::Io { path: path.into(), source };
+        let damaged =
+            |reason: &dyn ToString| NnError::Safetensors { path: path.into(), reason: reason.to_string() };
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let mut word = [0; 8];
+        if length < 8 {
+            return Err(damaged(&"it is shorter than a header"));
+        }
+        file.read_exact(&mut word).map_err(io)?;
+        let header = u64::from_le_bytes(word);
+        if header > LONGEST_HEADER.min(length - 8) {
+            return Err(damaged(&"its header is longer than the file"));
+        }
+        let mut text = vec![0; header as usize];
+        file.read_exact(&mut text).map_err(io)?;
+        let parsed: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
+        let (start, found) = (8 + header, length - 8 - header);
+        if parsed.data_len() as u64 != found {
+            let reason = format!("{found} bytes of tensors, its header says {}", parsed.data_len());
+            return Err(damaged(&reason));
+        }
+        for (name, info) in parsed.tensors() {
+            let (begin, end) = info.data_offsets;
+            let tensor = Tensor {
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                file: self.files.len(),
+                at: start + begin as u64,
+                bytes: end - begin,
+            };
+            self.tensors.insert(name, tensor);
+        }
+        self.metadata
+            .extend(parsed.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        self.files.push((path.into(), file));
+        Ok(())
+    }
+
+    /// All tensors, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (&name[..], tensor))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// What a header's metadata say under `key`.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Appends bytes `range` of `tensor` to `out`.
+    pub(crate) fn read(
+        &self,
+        tensor: &Tensor,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NnError> {
+        let (path, mut file) = (&self.files[tensor.file].0, &self.files[tensor.file].1);
+        let begin = out.len();
+        out.resize(begin + range.len(), 0);
+        file.seek(SeekFrom::Start(tensor.at + range.start as u64))
+            .and_then(|_| file.read_exact(&mut out[begin..]))
+            .map_err(|source| NnError::Io { path: path.clone(), source })
+    }
+
+    /// All bytes of `tensor`, which must be small.
+    pub(crate) fn whole(&self, tensor: &Tensor) -> Result<Vec<u8>, NnError> {
+        let mut bytes = Vec::new();
+        self.read(tensor, 0..tensor.bytes, &mut bytes)?;
+        Ok(bytes)
+    }
+}
