@@ -21,7 +21,7 @@ pub struct Evaluation {
 }
 
 /// The loss of `outputs` `[rows, outputs]`, which become the output residual; 0 where targets are unknown.
-pub(crate) fn loss(kernels: &dyn Kernels, outputs: &mut [f32], targets: &Targets, weight: f64) -> f64 {
+pub fn loss(kernels: &dyn Kernels, outputs: &mut [f32], targets: &Targets, weight: f64) -> f64 {
     match targets {
         Targets::Classes(classes) => kernels.cross_entropy(outputs, classes, weight),
         Targets::MultiHot(labels, _) => kernels.binary_cross_entropy(outputs, labels, weight),

@@ -24,7 +24,7 @@ mod workload;
 
 pub use costs::Costs;
 pub use error::TrainError;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, loss as batch_loss};
 pub use generate::{Generated, Generation, Generator, Sampler, Sampling, StopReason, generate};
 pub use optimizer::{Optimizer, StepSize};
 pub use out_folder::OutFolder;
@@ -33,6 +33,6 @@ pub use predict::{Measured, Predicted, Prediction, Predictor};
 pub use prefix_cache::PrefixCache;
 pub use process::peak_rss_bytes;
 pub use snippets::Snippets;
-pub use tracking::Tracker;
+pub use tracking::{Tracker, squared_norms};
 pub use trainer::{RunOutcome, train};
 pub use workload::Workload;

@@ -48,6 +48,14 @@ impl OutFolder {
         Self::take(path, &OF_A_MAP, &[])
     }
 
+    /// Creates a folder for these files, or takes over one that is empty or holds them from earlier.
+    ///
+    /// # Errors
+    /// If it cannot be written, or holds other things.
+    pub fn for_files(path: &Path, names: &[&str]) -> Result<Self, TrainError> {
+        Self::take(path, names, &[])
+    }
+
     /// `marks` are the files by which an earlier use of the folder is known.
     fn take(path: &Path, marks: &[&str], stale: &'static [&'static str]) -> Result<Self, TrainError> {
         let refuse = |problem: String, hint| TrainError::OutFolder { path: path.into(), problem, hint };

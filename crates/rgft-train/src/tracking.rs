@@ -41,7 +41,7 @@ use rgft_nn::{Engine, Flops, Gradients, Tensor};
 use coherent::{Agreed, Agreement};
 use look::Look;
 use ownership::Ownership;
-pub(crate) use relative::squared_norms;
+pub use relative::squared_norms;
 
 /// Looks at batches and sums energies by component.
 pub struct Tracker {

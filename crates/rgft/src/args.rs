@@ -11,9 +11,11 @@ use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
 use rgft_train::{Generation, Sampling};
 
 mod compare;
+mod localize;
 mod patch;
 
 pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
+pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
@@ -364,6 +366,10 @@ Examples:
   rgft bench steps --quick
   rgft bench steps --work bertbase --profile")]
     Steps(StepsArgs),
+
+    /// Faults planted in a fine-tuned model: which signal finds them, and which foretells what training gives
+    #[command(after_help = localize::EXAMPLES)]
+    Localize(Box<LocalizeArgs>),
 
     /// Many tasks under many methods, by a suite file: tables, plots and their summary
     #[command(after_help = compare::SUITE)]

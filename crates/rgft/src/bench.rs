@@ -1,6 +1,7 @@
 //! `rgft bench`: figures about this machine, always beside its measured peak or another program's in the same run.
 
 pub(crate) mod gemm;
+pub(crate) mod localize;
 pub(crate) mod steps;
 
 use std::time::{Duration, Instant};

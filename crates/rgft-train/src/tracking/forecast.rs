@@ -17,25 +17,23 @@ impl Tracker {
             _ => model.needs(&nothing, 0, true),
         };
         let passes = model.products(extent, &needs);
-        let own = |product: &Product| match (product.pass, self.signal) {
-            (Pass::Forward, Signal::Gram | Signal::Covariance) => 0,
-            (Pass::Forward, _) => self.of_site(model, product),
-            _ => 0,
-        };
-        passes.iter().map(|product| product.flops() + own(product)).sum()
+        let forward = passes.iter().filter(|product| product.pass == Pass::Forward);
+        let own: u64 = forward.map(|product| self.of_site(model, product)).sum();
+        own + passes.iter().map(Product::flops).sum::<u64>()
     }
 
     /// FLOPs of the signal's product at a site that runs `forward`.
     fn of_site(&self, model: &Model, forward: &Product) -> u64 {
-        let (weight, out) = match model.sites()[forward.site].kind {
-            SiteKind::Linear { weight, .. } => (weight, forward.n),
-            // Groups of channels are a batch of products.
-            SiteKind::Conv { weight, .. } => (weight, forward.batch * forward.n),
-            _ => return 0,
-        };
-        let columns = usize::from(self.ownership.along(weight, Axis::Cols).next().is_some());
-        let groups = self.ownership.along(weight, Axis::Rows).count() + columns;
-        let is_exact = matches!(self.signal, Signal::Exact | Signal::Taylor | Signal::Coherent);
-        forward.flops() * if is_exact { out } else { groups.min(out) } as u64 / out.max(1) as u64
+        let kind = model.sites()[forward.site].kind;
+        let columns = usize::from(self.ownership.along(kind.weight(), Axis::Cols).next().is_some());
+        let groups = self.ownership.along(kind.weight(), Axis::Rows).count() + columns;
+        match (kind, self.signal) {
+            (_, Signal::Covariance) | (SiteKind::Norm { .. } | SiteKind::Embedding { .. }, _) => 0,
+            (_, Signal::Exact | Signal::Taylor | Signal::Coherent) => forward.flops(),
+            // Of channels in groups, which are a batch of products, dW is taken.
+            (SiteKind::Conv { .. }, _) if forward.batch > 1 => forward.flops(),
+            (_, Signal::Gram) => 0,
+            _ => forward.flops() * groups as u64 / forward.n.max(1) as u64,
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn divide(energies: &mut [f64], model: &Model, components: &[Componen
 }
 
 /// `‖θ_i‖²` of each component.
-pub(crate) fn squared_norms(model: &Model, components: &[Component]) -> Vec<f64> {
+pub fn squared_norms(model: &Model, components: &[Component]) -> Vec<f64> {
     let norm = |slice: &rgft_core::Slice| {
         let parameter = &model.parameters()[slice.parameter];
         let cols = parameter.cols();

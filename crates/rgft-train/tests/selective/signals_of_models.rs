@@ -4,7 +4,7 @@
 use rgft_core::{Axis, Signal, Slices};
 use rgft_kernels::Precision;
 use rgft_kernels::reference::images::for_each_product;
-use rgft_nn::models::{Model, Site, SiteKind};
+use rgft_nn::models::{Model, SiteKind};
 use rgft_nn::{Activation, Engine, Gradients, Probe, Tensor};
 use rgft_train::Tracker;
 
@@ -23,8 +23,8 @@ fn exact_is_the_squared_norm_of_the_gradient() {
     }
 }
 
-/// `Σ_t ‖δ_{t,R}‖²·‖a_t‖²` of each component, by its definition, over linear maps and convolutions.
-struct DiagonalOf<'a>(&'a Net, Vec<f64>);
+/// `Σ_t ‖δ_{t,R}‖²·‖a_t‖²` of each component, by its definition, over linear maps and convolutions; and their weights.
+struct DiagonalOf<'a>(&'a Net, Vec<f64>, Vec<usize>);
 
 impl Probe for DiagonalOf<'_> {
     fn see(&mut self, _: &Engine, site: usize, input: Activation, delta: &Tensor) {
@@ -43,6 +43,7 @@ impl Probe for DiagonalOf<'_> {
         };
         let squared = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
         let weight = self.0.model.sites()[site].kind.weight();
+        self.2.push(weight);
         for (component, energy) in self.0.components.iter().zip(&mut self.1) {
             for slice in component.slices.iter().filter(|slice| slice.parameter == weight) {
                 let of_row = |(a, delta): (&[f32], &[f32])| match slice.axis {
@@ -65,7 +66,7 @@ fn gram_is_the_diagonal_of_the_gram_form() {
     for net in nets() {
         let nothing = vec![Slices::None; net.model.parameters().len()];
         let needs = net.model.needs(&nothing, 0, true);
-        let mut diagonal = DiagonalOf(&net, vec![0.0; net.components.len()]);
+        let mut diagonal = DiagonalOf(&net, vec![0.0; net.components.len()], Vec::new());
         let (residual, engine) = (net.residual.concat(), Engine::new(Precision::F32));
         let loss = |outputs: &mut Tensor| put(outputs, &residual);
         net.model.forward_backward(
@@ -78,11 +79,8 @@ fn gram_is_the_diagonal_of_the_gram_form() {
         );
         // What is no weight of a linear map or of a convolution without groups is exact.
         let mut gradients = net.all_gradients();
-        for (site, Site { name, kind }) in net.model.sites().iter().enumerate() {
-            let is_depthwise = net.name == "mobilenet_v2" && name.contains("conv_3x3");
-            if is_linear(&net.model, site) || matches!(kind, SiteKind::Conv { .. }) && !is_depthwise {
-                gradients[kind.weight()].fill(0.0);
-            }
+        for weight in &diagonal.2 {
+            gradients[*weight].fill(0.0);
         }
         let rest = net.sums(&gradients, |_, d| d * d);
         let expected: Vec<f64> =
@@ -126,6 +124,30 @@ fn fisher_is_the_sum_of_the_squared_gradients_of_examples() {
 }
 
 #[test]
+fn coherent_is_the_energy_of_batches_that_agree_and_none_of_those_that_contradict() {
+    for net in nets() {
+        let untied = net.untied();
+        let exact = masked(net.energies(Signal::Exact, 0, None), &untied);
+        let residual = net.residual.concat();
+        let after = |signs: &[f32]| {
+            let engine = Engine::new(Precision::F32);
+            let mut tracker = Tracker::new(&net.model, &net.components, Signal::Coherent, 0);
+            for sign in signs {
+                let residual: Vec<f32> = residual.iter().map(|r| sign * r).collect();
+                tracker.look(&engine, &net.model, &net.inputs, |outputs| put(outputs, &residual));
+            }
+            masked(tracker.take(), &untied)
+        };
+        net.close(&after(&[1.0]), &exact, 1e-3);
+        // What has no energy agrees with nothing, and the others are drawn towards it.
+        if exact.iter().all(|energy| *energy > 0.0) {
+            net.close(&after(&[1.0, 1.0, 1.0]), &exact, 1e-3);
+        }
+        assert!(after(&[1.0, -1.0]).iter().all(|energy| *energy == 0.0), "{}", net.name);
+    }
+}
+
+#[test]
 fn relative_divides_by_the_weights() {
     for net in nets() {
         let sketch = net.energies(Signal::Sketch, 5, None);
@@ -163,7 +185,7 @@ fn below_the_cut_depth_sees_the_delta_of_the_cut() {
     let mut net = net("gpt2");
     // Branches that do not depend on their input: then the identity is all that carries δ.
     for parameter in net.model.parameters_mut().iter_mut() {
-        if parameter.name.contains("c_attn.weight") || parameter.name.contains("c_fc.weight") {
+        if parameter.cols() > 1 && ["c_attn", "c_fc"].iter().any(|name| parameter.name.contains(name)) {
             parameter.data.fill(0.0);
         }
     }
