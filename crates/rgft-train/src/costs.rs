@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use rgft_core::{Component, Extent, Slices};
+use rgft_core::{Component, Extent, Slice, Slices};
 use rgft_nn::models::{self, Model};
 use rgft_nn::{Flops, Needs};
 
@@ -69,15 +69,22 @@ impl Costs {
             (0..components.len()).map(|i| alone(i, components[i].depth)).collect();
         let component: Vec<f64> =
             (0..components.len()).map(|i| alone(i, components[i].depth.saturating_sub(1))).collect();
-        let amount = (0..components.len()).map(|i| {
-            let update = steps * each * (update_flops * components[i].parameters as u64) as f64;
-            let rows: usize = model.rows_at(&all, components[i].depth.max(1)).iter().sum();
-            match component[i] - update {
-                products if products > 0.5 => products,
-                _ => each * 2.0 * (rows * components[i].parameters) as f64,
+        let amount = |(component, flops): (&Component, &f64)| {
+            let update = steps * each * (update_flops * component.parameters as u64) as f64;
+            if flops - update > 0.5 {
+                return flops - update;
             }
-        });
-        let amount = amount.collect();
+            let rows = each * model.rows_at(&all, component.depth.max(1)).iter().sum::<usize>() as f64;
+            // Of a table an example uses no more rows than it has itself.
+            let used = |slice: &Slice| {
+                let parameter = &parameters[slice.parameter];
+                let scalars = Slices::from(slice).elements(parameter.rows(), parameter.cols()) as f64;
+                let looked_up = rows * parameter.cols() as f64;
+                if model.is_table(slice.parameter) { scalars.min(looked_up) } else { scalars }
+            };
+            2.0 * rows * component.slices.iter().map(used).sum::<f64>()
+        };
+        let amount = components.iter().zip(&component).map(amount).collect();
         let full = batches.iter().map(|extent| full_step(model, extent, update_flops) as f64).sum::<f64>();
         let whole = cut;
         let mut cut: Vec<f64> = whole.iter().map(|flops| each * flops).collect();
