@@ -8,6 +8,9 @@
 //! example's dW is sketched (`sketch.rs`), all with the same signs: unbiased, since the mean is taken example by
 //! example. Biases, norms and embeddings: exact.
 //!
+//! Where a batch norm uses the batch's statistics, `δ` of one example also holds what that example does to the others'
+//! losses.
+//!
 //! Cost: that of `sketch`, `2·T·groups·in` FLOPs per site and batch, in one small product per example.
 //!
 //! Source: Kirkpatrick et al., *Overcoming catastrophic forgetting in neural networks* (2017); Theis et al., *Faster
