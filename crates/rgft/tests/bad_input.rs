@@ -431,11 +431,13 @@ fn a_budget_above_full() {
 }
 
 #[test]
-fn a_budget_for_a_method_that_paces_nothing() {
-    assert_snapshot!(Attempt::train(&[("--method", "full"), ("--budget", "0.5")]).refused(), @r"
-    error: budget = 0.5: the method full spends what it spends, whatever the budget
-    hint: set budget to 1, or method to rgft
-    ");
+fn globs_without_their_method_and_globs_that_name_nothing() {
+    assert_snapshot!(Attempt::train(&[("--only", "head")]).refused(), @r#"
+    error: method = rgft: the method only and the globs of its components go together
+    hint: set method = "only" and only = ["encoder.layer.5*"], or neither
+    "#);
+    let nothing = Attempt::train(&[("--method", "only"), ("--only", "stage9*")]).refused();
+    assert!(nothing.contains("names none of ") && nothing.contains("hint: a component's name"), "{nothing}");
 }
 
 #[test]
