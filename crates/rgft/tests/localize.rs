@@ -46,7 +46,7 @@ fn every_signal_is_asked_for_every_fault() {
     assert_eq!(document(Some(&out), &["--kind", "attention-head", "--seeds", "2"]), printed);
 
     let rows = printed["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 9 * 3);
+    assert_eq!(rows.len(), (9 + 1) * 3);
     for row in rows {
         for recall in ["recall_at_1", "recall_at_3"] {
             let mean = row[recall]["mean"].as_f64().unwrap();
@@ -66,7 +66,7 @@ fn every_signal_is_asked_for_every_fault() {
     for fault in faults {
         assert!(fault["component"].as_str().unwrap().contains("head."), "{fault}");
         assert!(fault["loss_after"].as_f64() > fault["loss_before"].as_f64(), "{fault}");
-        assert_eq!(fault["answers"].as_array().unwrap().len(), 9);
+        assert_eq!(fault["answers"].as_array().unwrap().len(), 9 + 1);
     }
 }
 
@@ -75,7 +75,8 @@ fn a_table_has_the_signal_of_the_recipe_and_the_best_alpha_of_each() {
     let output = command(None, &["--signal", "fisher", "--alpha", "relative"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    for signal in ["sketch", "gram", "exact", "taylor", "relative", "covariance", "depth", "coherent"] {
+    for signal in ["sketch", "gram", "exact", "taylor", "relative", "covariance", "depth", "coherent", "none"]
+    {
         assert_eq!(text.lines().filter(|line| line.starts_with(signal)).count(), 1, "{signal}\n{text}");
     }
     assert!(text.lines().any(|line| line.starts_with("fisher * ") && line.contains(" relative ")), "{text}");
@@ -92,6 +93,9 @@ fn what_cannot_be_asked_is_refused() {
     assert!(error.contains("no such component; this model has attention-head, "), "{error}");
     let (status, error) = refused(&["--kind", "organ"]);
     assert_eq!(status, Some(2), "{error}");
+    let (status, error) = refused(&["--rise", "1e9"]);
+    assert_eq!(status, Some(1), "{error}");
+    assert!(error.contains("no re-initialised component raises the loss"), "{error}");
     let (status, error) = refused(&["--init", "random"]);
     assert_eq!(status, Some(2), "{error}");
     assert!(error.contains("the task head is untrained"), "{error}");

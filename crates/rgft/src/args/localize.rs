@@ -22,6 +22,11 @@ fn from(least: u64) -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(least..=1_000_000)
 }
 
+fn rise(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|rise: &f64| rise.is_finite() && *rise >= 0.0);
+    found.ok_or_else(|| "expected a number of at least 0".into())
+}
+
 /// `rgft bench localize`
 #[derive(Debug, Args)]
 pub(crate) struct LocalizeArgs {
@@ -35,9 +40,13 @@ pub(crate) struct LocalizeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Trial")]
 struct TrialArgs {
-    /// Faults of each seed
+    /// Faults of each seed, at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = from(1))]
     faults: usize,
+
+    /// Least rise of the loss by a fault that counts, as a part of what the loss was
+    #[arg(long, value_name = "X", default_value_t = 0.1, value_parser = rise)]
+    rise: f64,
 
     /// How many seeds, from --seed on; each shuffles data and faults anew
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = from(1))]
@@ -67,7 +76,7 @@ struct TrialArgs {
 impl LocalizeArgs {
     /// How the trial is made.
     pub(crate) fn settings(&self) -> Settings {
-        let TrialArgs { faults, seeds, ref kinds, steps, oracle, batches, tune } = self.trial;
-        Settings { faults, seeds: seeds as u64, kinds: kinds.clone(), steps, oracle, batches, tune }
+        let TrialArgs { faults, rise, seeds, ref kinds, steps, oracle, batches, tune } = self.trial;
+        Settings { faults, rise, seeds: seeds as u64, kinds: kinds.clone(), steps, oracle, batches, tune }
     }
 }

@@ -27,10 +27,14 @@ use crate::printer::Printer;
 /// The file that is written to `--out`.
 const FILE: &str = "localize.json";
 
+/// A map that gives every component the same energy: what α alone finds. The numbers of a fault are often smaller than
+/// trained ones, which α = `relative` sees without any signal.
+const NONE: &str = "none";
+
 /// A line of the table: a signal under one α.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
-    signal: Signal,
+    signal: String,
     alpha: String,
     /// Whether the recipe names both.
     default: bool,
@@ -93,10 +97,12 @@ fn measure(recipe: &Recipe, settings: Settings, say: &mut dyn FnMut(String)) -> 
     let mut trial = Trial::new(recipe, &settings, &alphas, &candidates);
     let faults = trial.run(&mut work, say)?;
     let mut rows = Vec::new();
-    for (s, signal) in Signal::ALL.into_iter().enumerate() {
+    let signals = Signal::ALL.into_iter().map(Some).chain([None]);
+    for (s, signal) in signals.enumerate() {
         for (a, (name, alpha)) in alphas.iter().enumerate() {
             let figures = Figures::of(faults.iter().map(|found| found.answers[s][a]));
-            let default = signal == recipe.signal && *alpha == recipe.alpha;
+            let default = signal == Some(recipe.signal) && *alpha == recipe.alpha;
+            let signal = signal.map_or_else(|| NONE.into(), |signal| signal.to_string());
             rows.push(Row { signal, alpha: name.clone(), default, figures, cost: trial.cost(s) });
         }
     }

@@ -1,6 +1,6 @@
 //! The trial: fault after fault is planted, looked for by every signal, and taken back.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rgft_core::{Alpha, ComponentKind, ErrorMap, ErrorMapSettings, Signal};
 use rgft_kernels::cpu::scalar::hash;
 use rgft_nn::{Engine, Parameters};
@@ -16,8 +16,10 @@ use super::oracle;
 /// How the trial is made.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Settings {
-    /// Faults of each seed.
+    /// Faults of each seed, at most.
     pub(crate) faults: usize,
+    /// By how much a fault must raise the loss to count, as a part of what the loss was: what changes nothing is no fault.
+    pub(crate) rise: f64,
     pub(crate) seeds: u64,
     /// Kinds of the components that faults are planted in; empty: all but norms, embeddings and the task head.
     pub(crate) kinds: Vec<ComponentKind>,
@@ -39,7 +41,7 @@ pub(super) struct Found {
     /// Of held-out training batches.
     loss_before: f64,
     loss_after: f64,
-    /// By signal, by α, in the order of the rows.
+    /// By signal, by α, in the order of the rows; last those of a map without a signal.
     pub(super) answers: Vec<Vec<Answer>>,
 }
 
@@ -98,9 +100,9 @@ impl<'a> Trial<'a> {
         Self { recipe, settings, alphas, candidates, engine, flops, full_flops: 0 }
     }
 
-    /// FLOPs of signal `s`'s maps, as a part of as many full steps.
+    /// FLOPs of signal `s`'s maps, as a part of as many full steps; 0 behind the last signal.
     pub(super) fn cost(&self, s: usize) -> f64 {
-        self.flops[s] as f64 / self.full_flops.max(1) as f64
+        self.flops.get(s).copied().unwrap_or(0) as f64 / self.full_flops.max(1) as f64
     }
 
     /// Plants all faults of all seeds. The model is afterwards what it was before.
@@ -127,34 +129,52 @@ impl<'a> Trial<'a> {
                 say(format!("seed {seed}: {tune} steps of full fine-tuning"));
             }
             let whole = work.model.parameters().clone();
-            for n in 0..faults {
-                let fault = self.fault(work, &batches, seed, n)?;
+            let loss_before = oracle::loss(&self.engine, work, &batches.held_out());
+            let mut of_seed = 0;
+            for n in 0..faults.max(self.candidates.len()) {
+                if of_seed == faults {
+                    break;
+                }
+                let fault = self.fault(work, &batches, seed, n, loss_before)?;
                 reset(work, &whole);
+                let Some(fault) = fault else { continue };
+                of_seed += 1;
                 say(format!(
-                    "seed {seed}, fault {} of {faults}: {}, loss {:.4}, before {:.4}",
-                    n + 1,
-                    fault.component,
-                    fault.loss_after,
-                    fault.loss_before
+                    "seed {seed}, fault {of_seed} of {faults}: {}, loss {:.4}, before {loss_before:.4}",
+                    fault.component, fault.loss_after
                 ));
                 found.push(fault);
             }
+            if of_seed < faults {
+                say(format!("seed {seed}: no more than {of_seed} faults raise the loss enough"));
+            }
             reset(work, &loaded);
         }
+        let rise = self.settings.rise;
+        ensure!(!found.is_empty(), "no re-initialised component raises the loss by {rise} of itself");
         Ok(found)
     }
 
-    /// Plants fault `n` and asks for it; leaves it in the model.
-    fn fault(&mut self, work: &mut Workload, batches: &Batches, seed: u64, n: usize) -> Result<Found> {
+    /// Plants fault `n` and asks for it; leaves it in the model. `None` where the loss does not rise enough.
+    fn fault(
+        &mut self,
+        work: &mut Workload,
+        batches: &Batches,
+        seed: u64,
+        n: usize,
+        loss_before: f64,
+    ) -> Result<Option<Found>> {
         let planted = self.candidate(seed, n);
         let held_out = batches.held_out();
-        let loss_before = oracle::loss(&self.engine, work, &held_out);
         let twin_seed = u64::from(hash(seed as u32 ^ 0x6c62_272e, n as u32));
         let twin = Twin::new(self.recipe, &work.model, work.train.outputs(), twin_seed)?;
         twin.plant(&mut work.model, &work.components[planted]);
         let loss_after = oracle::loss(&self.engine, work, &held_out);
         if !loss_after.is_finite() {
             bail!("the loss is {loss_after} with {} re-initialised", work.components[planted].name);
+        }
+        if loss_after < (1.0 + self.settings.rise) * loss_before {
+            return Ok(None);
         }
 
         let subset = oracle::subset(work.components.len(), planted, self.settings.oracle);
@@ -168,14 +188,19 @@ impl<'a> Trial<'a> {
             reset(work, &faulty);
         }
 
-        let mut answers = Vec::new();
+        let mut maps = Vec::new();
         let norms = squared_norms(&work.model, &work.components);
         for (s, signal) in Signal::ALL.into_iter().enumerate() {
             let mut recipe = self.recipe.clone();
             (recipe.signal, recipe.alpha, recipe.seed) = (signal, Alpha::Uniform, seed);
             let outcome = map(&recipe, work, batches.of_map, &mut |_, _| {})?;
             self.flops[s] += outcome.flops;
-            let energies: Vec<Option<f64>> = outcome.energies.into_iter().map(Some).collect();
+            maps.push(outcome.energies);
+        }
+        maps.push(vec![1.0; work.components.len()]);
+        let mut answers = Vec::new();
+        for energies in maps {
+            let energies: Vec<Option<f64>> = energies.into_iter().map(Some).collect();
             let under = |(_, alpha): &(String, Alpha)| -> Result<Answer> {
                 let settings = ErrorMapSettings { alpha: alpha.clone(), ..ErrorMapSettings::default() };
                 let mut map = ErrorMap::new(&work.components, settings)?;
@@ -187,7 +212,7 @@ impl<'a> Trial<'a> {
         let of_map = batches.some(0, batches.of_map, batches.of_map);
         self.full_flops += oracle::full_flops(self.recipe, work, &of_map);
         let component = work.components[planted].name.clone();
-        Ok(Found { seed, component, loss_before, loss_after, answers })
+        Ok(Some(Found { seed, component, loss_before, loss_after, answers }))
     }
 
     /// Where fault `n` of a seed is planted: each candidate once before one is planted in again.

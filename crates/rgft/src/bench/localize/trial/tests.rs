@@ -23,7 +23,7 @@ fn recipe() -> Recipe {
 }
 
 fn settings() -> Settings {
-    Settings { faults: 2, seeds: 2, kinds: Vec::new(), steps: 1, oracle: 3, batches: 1, tune: 1 }
+    Settings { faults: 2, rise: 0.0, seeds: 2, kinds: Vec::new(), steps: 1, oracle: 3, batches: 1, tune: 1 }
 }
 
 fn bits(parameters: &Parameters) -> Vec<u32> {
