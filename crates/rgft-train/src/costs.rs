@@ -38,17 +38,8 @@ impl Costs {
         let examples: usize = batches.iter().map(|extent| model.rows_at(extent, 0).len()).sum();
         let each = 1.0 / examples.max(1) as f64;
         let steps = batches.len() as f64;
-        let Some(all) = batches.iter().cloned().reduce(|all, more| all.joined(&more)) else {
-            let (levels, n) = (vec![0.0; model.levels()], vec![0.0; components.len()]);
-            return Self {
-                cut: levels.clone(),
-                prefix: levels,
-                component: n.clone(),
-                component_at_cut: n.clone(),
-                amount: n,
-                full: 0.0,
-            };
-        };
+        let all = batches.iter().cloned().reduce(|all, more| all.joined(&more));
+        let all = all.unwrap_or(Extent::Sequences(Vec::new()));
         let between = |needs: &[Needs], levels: Range<usize>| {
             model.products_between(&all, needs, levels).iter().collect::<Flops>().total() as f64
         };

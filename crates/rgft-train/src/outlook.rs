@@ -18,7 +18,7 @@ use crate::{TrainError, Workload};
 pub struct Outlook {
     /// The method.
     pub method: String,
-    /// Steps in the data; a budget may end the run before the last one.
+    /// Steps of full fine-tuning; a budget pays for fewer of them, or for more that are cheaper.
     pub steps: usize,
     /// What full fine-tuning would compute for the same epochs on the same examples, in FLOPs.
     pub full_equivalent_flops: u64,
@@ -26,7 +26,10 @@ pub struct Outlook {
     pub budget_flops: u64,
     /// One typical step of full fine-tuning, in FLOPs.
     pub full_step_flops: u64,
-    /// One typical step of the first plan, in FLOPs.
+    /// What lies below the first plan's cut, in a typical step: computed once per example, or each time without a prefix
+    /// cache; in FLOPs.
+    pub prefix_flops: u64,
+    /// One typical step of the first plan from its cut up, in FLOPs.
     pub step_flops: u64,
     /// The first plan's cut; levels count from 0, the embeddings.
     pub cut: usize,
@@ -120,6 +123,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         full_equivalent_flops: full_equivalent,
         budget_flops: (recipe.budget * full_equivalent as f64) as u64,
         full_step_flops: full_costs[typical],
+        prefix_flops: costs::prefix(model, &extent, plan.cut),
         step_flops: costs::step(model, &extent, &needs, plan.cut) + per_scalar * updated_scalars as u64,
         cut: plan.cut,
         levels: model.levels(),

@@ -16,7 +16,6 @@ use rgft_kernels::cpu::scalar::hash;
 pub struct BatchSchedule {
     steps: Vec<Vec<Vec<usize>>>,
     per_epoch: usize,
-    seed: u64,
 }
 
 impl BatchSchedule {
@@ -34,7 +33,7 @@ impl BatchSchedule {
         }
         let total = (epochs * per_epoch as f64).round() as usize;
         steps.truncate(total.max(1));
-        Self { steps, per_epoch: per_epoch.max(1), seed }
+        Self { steps, per_epoch: per_epoch.max(1) }
     }
 
     /// Number of steps.
@@ -56,12 +55,10 @@ impl BatchSchedule {
     pub fn step(&self, step: usize) -> &[Vec<usize>] {
         &self.steps[step]
     }
-
-    /// How the examples of a step vary.
-    pub fn augmentation(&self, step: usize) -> Augmentation {
-        Augmentation { seed: self.seed, epoch: (step / self.per_epoch) as u64 }
-    }
 }
+
+/// Batches that can be looked back on.
+const REMEMBERED: usize = 8;
 
 /// Hands out micro-batches, pass after pass.
 pub struct Order {
@@ -78,6 +75,8 @@ pub struct Order {
     taken: usize,
     pass: u64,
     queue: VecDeque<Vec<(usize, f64)>>,
+    /// Rows of the batches handed out last, latest first.
+    recent: VecDeque<Vec<usize>>,
     sampler: Sampler,
     /// Examples handed out since the working set was set.
     handed_out: usize,
@@ -89,7 +88,6 @@ impl Order {
         let sizes: Vec<usize> = (0..train.len()).map(|example| train.size(example)).collect();
         let first = batches(&sizes, batch_size, seed, 0, true);
         let working = first.len();
-        let (pass, queue) = (0, VecDeque::new());
         Self {
             sizes,
             batch_size,
@@ -98,8 +96,9 @@ impl Order {
             held: Vec::new(),
             working,
             taken: 0,
-            pass,
-            queue,
+            pass: 0,
+            queue: VecDeque::new(),
+            recent: VecDeque::new(),
             sampler,
             handed_out: 0,
         }
@@ -145,9 +144,9 @@ impl Order {
         self.first.iter().take(batches).cloned().collect()
     }
 
-    /// The batches of the first pass that were handed out last, latest first.
+    /// The batches that were handed out last, latest first; no more than [`REMEMBERED`].
     pub fn seen(&self, batches: usize) -> Vec<Vec<usize>> {
-        self.first[..self.taken].iter().rev().take(batches).cloned().collect()
+        self.recent.iter().take(batches).cloned().collect()
     }
 
     /// The next `accumulation` micro-batches, fewer at the end of a pass: rows, and the weight of each. Never empty.
@@ -170,6 +169,8 @@ impl Order {
             self.queue.pop_front().unwrap_or_default()
         };
         self.handed_out += batch.len();
+        self.recent.truncate(REMEMBERED - 1);
+        self.recent.push_front(batch.iter().map(|(row, _)| *row).collect());
         batch
     }
 
@@ -197,5 +198,85 @@ impl Order {
     /// How the examples of the batch handed out last vary.
     pub fn augmentation(&self) -> Augmentation {
         Augmentation { seed: self.seed, epoch: self.pass }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rgft_core::Sampling;
+    use rgft_data::{Example, Objective, Target, TextDataset};
+
+    use super::*;
+
+    /// `n` texts of different lengths.
+    fn texts(n: usize) -> TextDataset {
+        let example = |i: usize| Example {
+            ids: vec![1; 1 + i % 5],
+            type_ids: vec![0; 1 + i % 5],
+            target: Target::Class(0),
+        };
+        let examples = (0..n).map(example).collect();
+        TextDataset { examples, objective: Objective::Classification, outputs: 2, truncated: 0 }
+    }
+
+    fn order(n: usize) -> Order {
+        Order::new(&texts(n), 4, 3, Sampler::new(n, Sampling::Off, 1.0, 1.0))
+    }
+
+    fn rows(order: &mut Order, batches: usize) -> Vec<usize> {
+        (0..batches).flat_map(|_| order.next_step(1)).flatten().map(|(row, _)| row).collect()
+    }
+
+    #[test]
+    fn with_every_example_it_is_the_schedule_and_accumulation_ends_with_the_pass() {
+        for accumulation in [1, 2, 3] {
+            let schedule = BatchSchedule::new(&texts(22), 3.0, 4, accumulation, 3);
+            let mut order = order(22);
+            for step in 0..schedule.len() {
+                let found = order.next_step(accumulation);
+                assert!(found.iter().flatten().all(|(_, weight)| *weight == 1.0));
+                let found: Vec<Vec<usize>> =
+                    found.iter().map(|batch| batch.iter().map(|(row, _)| *row).collect()).collect();
+                assert_eq!(found, schedule.step(step), "step {step} of {accumulation} batches");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_leaves_the_first_pass_and_comes_in_the_second() {
+        let mut order = order(24);
+        let held = order.hold(2).concat();
+        let mut first = rows(&mut order, 4);
+        assert!(held.iter().all(|row| !first.contains(row)));
+        first.extend(&held);
+        let mut second = rows(&mut order, 6);
+        first.sort_unstable();
+        second.sort_unstable();
+        assert_eq!((first, second), ((0..24).collect(), (0..24).collect()));
+    }
+
+    #[test]
+    fn a_working_set_is_repeated_never_smaller_than_what_was_seen_and_new_examples_come_first() {
+        let mut order = order(24);
+        order.set_working_set(8);
+        let seen = rows(&mut order, 2);
+        let mut again = rows(&mut order, 2);
+        assert_eq!(order.passes(), 2.0);
+        again.sort_unstable();
+        let mut sorted = seen.clone();
+        sorted.sort_unstable();
+        assert_eq!(again, sorted);
+        order.set_working_set(1);
+        assert!(rows(&mut order, 2).iter().all(|row| seen.contains(row)));
+        order.set_working_set(12);
+        assert!(rows(&mut order, 1).iter().all(|row| !seen.contains(row)));
+    }
+
+    #[test]
+    fn what_was_seen_last_is_looked_back_on_first() {
+        let mut order = order(24);
+        let all = rows(&mut order, 9);
+        assert_eq!(order.seen(2), [all[32..36].to_vec(), all[28..32].to_vec()]);
     }
 }

@@ -120,7 +120,6 @@ fn validation_chooses_the_rate_and_a_setting_makes_a_row() {
     assert_eq!(settings, ["", "signal=sketch", "signal=gram"]);
     // A rate at which nothing moves loses against one that learns; so few steps as these budgets pay for may tell nothing.
     assert_eq!(rows[0]["chosen"], "1e-3");
-    assert!(rows.iter().all(|row| row["chosen"] == "1e-3" || row["chosen"] == "1e-7"));
 }
 
 #[test]

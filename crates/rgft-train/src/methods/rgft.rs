@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The planner is asked what the *rest* of the budget is best spent on, so nothing needs to be paced: a plan of cheap steps
-//! makes more of them. What a FLOP of a component is worth follows from the map: an Adam step moves each parameter by η
+//! makes more of them. What a component is worth follows from the map: an Adam step moves each parameter by η
 //! times its gradient over the root of its mean square, so the loss falls by about `η·√E` for each parameter, with E the
 //! energy per parameter; a step along the gradient lowers it by `η·E`.
 //!
@@ -128,7 +128,7 @@ impl Rgft {
         })
     }
 
-    /// What a FLOP of each component is worth.
+    /// What each use of a parameter of each component is worth.
     fn worths(&mut self) -> Vec<f64> {
         if self.method == MethodName::Random {
             return self.components.iter().map(|_| self.random.random::<f64>()).collect();
@@ -215,8 +215,11 @@ impl Method for Rgft {
         }
         let share = self.settings.probe_share * standing.budget;
         if self.previous.is_none() {
-            let batches = self.settings.first_probe_batches;
-            return Some(ProbeRequest { batches, examples: usize::MAX, flops: FIRST_PROBE * share });
+            // As many batches as have an example each: two at least, or there is nothing to agree on.
+            let flops = FIRST_PROBE * share;
+            let affordable = (flops / standing.costs.full) as usize;
+            let batches = self.settings.first_probe_batches.min(affordable);
+            return (affordable >= 2).then_some(ProbeRequest { batches, examples: usize::MAX, flops });
         }
         // In two halves, because a mean gradient is what two batches agree on.
         let examples = self.settings.probe_examples.div_ceil(2);

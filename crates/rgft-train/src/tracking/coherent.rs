@@ -14,9 +14,9 @@
 //! through GSNR of parameters*).
 //!
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
-//! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the component's
-//! block, and a block's towards that of all blocks, by the part that chance has in their differences (James & Stein 1961);
-//! then `E = ρ²·‖g‖²`.
+//! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
+//! component's block, and a block's towards that of all blocks, by the part that chance has in their differences (James &
+//! Stein 1961); then `E = ρ²·‖g‖²`.
 //!
 //! Cost: that of dW. In memory: the sum of the gradients, as large as the weights that are looked at.
 
@@ -85,7 +85,9 @@ fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64) -> Ag
     };
     let own: Vec<Estimate> = (0..sums.len()).map(estimate).collect();
     let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    (0..own.len()).for_each(|i| blocks.entry(components[i].depth).or_default().push(i));
+    // What has no energy has no coherence either, and says nothing of its neighbours.
+    let lively = (0..own.len()).filter(|&i| energy[i] > 0.0);
+    lively.for_each(|i| blocks.entry(components[i].depth).or_default().push(i));
     let blocks: Vec<Vec<usize>> = blocks.into_values().collect();
     let of_block = |members: &Vec<usize>| {
         let total: f64 = members.iter().map(|&i| n(i)).sum();

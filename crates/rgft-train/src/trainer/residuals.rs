@@ -26,3 +26,34 @@ pub(super) fn weigh(residual: &mut Tensor, extent: &Extent, rows: &[(usize, f64)
     }
     norms
 }
+
+#[cfg(test)]
+mod tests {
+    use rgft_kernels::Precision;
+    use rgft_nn::Engine;
+
+    use super::*;
+
+    /// Residuals of a mean over two rows, in a micro-batch that makes half of the loss.
+    fn residual() -> Tensor {
+        let mut residual = Engine::new(Precision::F32).tensor(2, 2);
+        residual.data_mut().copy_from_slice(&[0.75, 1.0, 0.0, -0.25]);
+        residual
+    }
+
+    #[test]
+    fn norms_are_those_of_examples_alone_and_weights_multiply_what_is_carried_back() {
+        let (mut residual, rows) = (residual(), [(7, 2.0), (3, 1.0)]);
+        let norms = weigh(&mut residual, &Extent::Sequences(vec![5, 6]), &rows, 0.5);
+        assert_eq!(norms, [4.0 * 1.25, 4.0 * 0.25]);
+        assert_eq!(residual.data(), [1.5, 2.0, 0.0, -0.25]);
+    }
+
+    #[test]
+    fn an_example_of_several_tokens_has_the_root_mean_square_of_theirs() {
+        let mut residual = residual();
+        let norms = weigh(&mut residual, &Extent::Sequences(vec![2]), &[(0, 1.0)], 1.0);
+        let expected = 2.0 * ((0.75f64.powi(2) + 1.0 + 0.25f64.powi(2)) / 2.0).sqrt();
+        assert!((norms[0] - expected).abs() < 1e-12, "{norms:?}");
+    }
+}

@@ -81,6 +81,36 @@ fn every_step_updates_something() {
 }
 
 #[test]
+fn sampling_passes_over_examples_after_the_first_pass_and_spends_the_same() {
+    let examples = |sampling: &str| {
+        let recipe =
+            recipe(&["method=full-short", "budget=0.9", "epochs=4", &format!("sampling={sampling}")]);
+        let mut work = Workload::load(&recipe).unwrap();
+        work.validation = first(work.validation, 10);
+        let run = run(&recipe, &mut work);
+        assert!(
+            run.summary.flops.ratio <= 0.9 && run.summary.flops.ratio > 0.85,
+            "{sampling}: {:?}",
+            run.summary.flops
+        );
+        let of = |event: Event| if let Event::Step { examples, .. } = event { Some(examples) } else { None };
+        let all: Vec<usize> = run.events.into_iter().filter_map(of).collect();
+        // Ends of passes show as smaller batches.
+        all.iter()
+            .position(|n| *n < 32)
+            .map_or(all.len(), |end| all[end + 1..].iter().take_while(|n| **n == 32).count())
+    };
+    let whole = examples("off");
+    for sampling in ["focus", "unbiased"] {
+        let part = examples(sampling);
+        assert!(
+            part < whole,
+            "{sampling}: {part} whole batches in the second pass, {whole} without sampling"
+        );
+    }
+}
+
+#[test]
 fn without_a_budget_full_is_its_own_equivalent() {
     let recipe = recipe(&["method=full", "epochs=1"]);
     let finished = run(&recipe, &mut Workload::load(&recipe).unwrap());

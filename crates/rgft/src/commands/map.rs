@@ -15,8 +15,10 @@ const BATCHES: usize = 16;
 const LISTED: usize = 10;
 
 pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let given = args.recipe(threads)?;
+    let mut given = args.recipe(threads)?;
     given.require("out")?;
+    // A run plans by modules, because a probe of a few batches says little of smaller parts; a map has more to go by.
+    given.granularity.get_or_insert_with(|| "group".into());
     // A model that was trained here is looked at with the settings of its training.
     let mut raw = match &given.model {
         Some(folder) => RawRecipe::of_trained(folder)?,

@@ -21,11 +21,12 @@ fn describe(outlook: &Outlook) -> String {
     let ratio = outlook.step_flops as f64 / outlook.full_step_flops as f64;
     let rows = [
         ("method", outlook.method.clone()),
-        ("steps", outlook.steps.to_string()),
+        ("steps of full fine-tuning", outlook.steps.to_string()),
         ("full fine-tuning", giga(outlook.full_equivalent_flops)),
         ("budget", giga(outlook.budget_flops)),
         ("a typical full step", giga(outlook.full_step_flops)),
         ("a step of the first plan", format!("{} ({ratio:.3} of full)", giga(outlook.step_flops))),
+        ("what lies below its cut", giga(outlook.prefix_flops)),
         ("backward ends at level", format!("{} of {}", outlook.cut, outlook.levels - 1)),
         ("components updated", format!("{} of {}", outlook.active.len(), outlook.components)),
         ("scalars updated", outlook.updated_scalars.to_string()),
