@@ -48,7 +48,7 @@ pub use series::{
     Missing, Scaling, SeriesDataset, SeriesParts, SeriesScaling, SeriesSpec, SeriesTable, SeriesUnit,
     parse_series, read_series, series_files,
 };
-pub use split::{Split, split_stratified};
+pub use split::{Split, sample_stratified, split_stratified};
 pub use table::{Labels, RawLabel, Row, Table, TableSpec, parse_table, read_table};
 pub use text_codec::{EncodedText, StreamingDecoder, TextCodec, UnknownCharacters};
 pub use tokenizer::{TOKENIZER_FILES, TextTokenizer, TokenizedText};

@@ -1,5 +1,5 @@
-//! Validation rows out of the training rows, where there is no validation file. The split depends on the
-//! rows alone, never on the seed, so that runs with different seeds are judged on the same examples.
+//! Validation rows out of the training rows, where there is no validation file, and parts of large files. Both depend on
+//! the rows alone, never on the seed, so that runs with different seeds are judged on the same examples.
 
 use std::cmp::Ordering;
 
@@ -35,6 +35,23 @@ pub fn split_stratified(targets: &[Target], fraction: f64) -> Split {
     validation.sort_unstable();
     let train = (0..targets.len()).filter(|row| validation.binary_search(row).is_err()).collect();
     Split { train, validation }
+}
+
+/// `limit` rows, or all, ascending: each class, set of labels or range of values in its share, as in
+/// [`split_stratified`]. A file that is sorted by label would else lose its last classes.
+#[must_use]
+pub fn sample_stratified(targets: &[Target], limit: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..targets.len()).collect();
+    order.sort_by(|&a, &b| compare(&targets[a], &targets[b]));
+    at_even_distances(&order, limit)
+}
+
+/// `limit` of the rows in `order`, or all, ascending.
+pub(crate) fn at_even_distances(order: &[usize], limit: usize) -> Vec<usize> {
+    let limit = limit.min(order.len());
+    let mut kept: Vec<usize> = (0..limit).map(|i| order[i * order.len() / limit]).collect();
+    kept.sort_unstable();
+    kept
 }
 
 /// Rounded, and never all.
@@ -76,6 +93,13 @@ mod tests {
         assert_eq!(split_stratified(&targets, 0.1).validation.len(), 40);
         let single = [Target::Class(0), Target::Class(1)];
         assert_eq!(split_stratified(&single, 0.5).validation, Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_sample_of_a_sorted_file_has_every_class() {
+        let targets: Vec<Target> = (0..60).map(|row| Target::Class(row / 20)).collect();
+        assert_eq!(sample_stratified(&targets, 6), [0, 10, 20, 30, 40, 50]);
+        assert_eq!(sample_stratified(&targets, 99), (0..60).collect::<Vec<_>>());
     }
 
     proptest! {

@@ -325,10 +325,10 @@ fn no_test(folder: &Path) -> TrainError {
     }
 }
 
-/// The first `limit` examples, or all.
-fn limited<D: Dataset>(limit: Option<usize>, set: D, first: impl Fn(&D, usize) -> D) -> D {
+/// `limit` examples as `some` picks them, or all.
+fn limited<D: Dataset>(limit: Option<usize>, set: D, some: impl Fn(&D, usize) -> D) -> D {
     match limit {
-        Some(n) if n < set.len() => first(&set, n),
+        Some(n) if n < set.len() => some(&set, n),
         _ => set,
     }
 }

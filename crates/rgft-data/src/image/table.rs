@@ -9,6 +9,7 @@ use super::spec::ImageSpec;
 use crate::error::{DataError, listed};
 use crate::label::LabelMap;
 use crate::parquet::{ParquetFile, ParquetValues};
+use crate::split::at_even_distances;
 
 const IMAGE_COLUMNS: [&str; 4] = ["image.bytes", "img.bytes", "image", "img"];
 const LABEL_COLUMNS: [&str; 2] = ["label", "labels"];
@@ -282,8 +283,6 @@ impl ImageTable {
     fn keep(&mut self, limit: usize) {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         order.sort_by_key(|&at| &self.rows[at].class);
-        let mut kept: Vec<usize> = (0..limit).map(|i| order[i * order.len() / limit]).collect();
-        kept.sort_unstable();
-        self.rows = kept.into_iter().map(|at| self.rows[at].clone()).collect();
+        self.rows = at_even_distances(&order, limit).into_iter().map(|at| self.rows[at].clone()).collect();
     }
 }

@@ -127,7 +127,7 @@ recipe_keys! {
         "label-separator" label_separator: String, Text, "none", "a text that is not empty";
         /// Tokens after which a text is cut; tokens of a language model's sequences
         "max-length" max_length: usize, Count, "128", "a whole number from 3";
-        /// Training examples to use, before a validation part is split off: the first ones; of pictures each class in its share; of several files of series from each
+        /// Training examples to use, before a validation part is split off: the first ones; of texts and pictures each class in its share; of several files of series from each
         "limit-train" limit_train: usize, Count, "none: all", "a whole number from 2";
         /// Test examples to use, chosen likewise
         "limit-test" limit_test: usize, Count, "none: all", "a whole number from 1";

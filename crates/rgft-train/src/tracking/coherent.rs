@@ -16,7 +16,13 @@
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
 //! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
 //! component's block, and a block's towards that of all blocks, by the part that chance has in their differences (James &
-//! Stein 1961); then `E = ρ²·‖g‖²`.
+//! Stein 1961). What is left of chance has a deviation s, and no coherence is negative, so of an estimate m
+//!
+//! ```text
+//! ρ = (m + √(m² + (8/π)·s²)) / 2        near the mean of a normal distribution cut off at 0: at m = 0 exactly
+//! ```
+//!
+//! and `E = ρ²·‖g‖²`: where nothing is known of the coherence, the energy alone decides.
 //!
 //! Cost: that of dW. In memory: the sum of the gradients, as large as the weights that are looked at.
 
@@ -99,8 +105,9 @@ fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64) -> Ag
     for (members, centre) in blocks.iter().zip(shrunk(&by_block)) {
         let members_own: Vec<Estimate> = members.iter().map(|&i| own[i]).collect();
         let middle = members_own.iter().map(|e| e.value).sum::<f64>() / members.len() as f64;
-        for (&i, value) in members.iter().zip(shrunk(&members_own)) {
-            coherence[i] = (centre + value - middle).clamp(0.0, 1.0);
+        for (&i, own) in members.iter().zip(shrunk(&members_own)) {
+            let value = centre.value + own.value - middle;
+            coherence[i] = Estimate { value, variance: centre.variance + own.variance }.not_negative();
         }
     }
     let energies = (0..own.len()).map(|i| coherence[i].powi(2) * energy[i]).collect();
@@ -125,8 +132,17 @@ struct Estimate {
     variance: f64,
 }
 
-/// The values, drawn towards their mean by the part that chance has in their differences.
-fn shrunk(estimates: &[Estimate]) -> Vec<f64> {
+impl Estimate {
+    /// About the mean of what is not negative in a normal distribution; at most 1.
+    fn not_negative(self) -> f64 {
+        let Self { value, variance } = self;
+        let root = (value * value + 8.0 / std::f64::consts::PI * variance).sqrt();
+        (0.5 * (value + root)).clamp(0.0, 1.0)
+    }
+}
+
+/// The values, drawn towards their mean by the part that chance has in their differences; and what is left of chance.
+fn shrunk(estimates: &[Estimate]) -> Vec<Estimate> {
     let count = estimates.len().max(1) as f64;
     let mean = |of: &dyn Fn(&Estimate) -> f64| estimates.iter().map(of).sum::<f64>() / count;
     let centre = mean(&|e| e.value);
@@ -134,7 +150,8 @@ fn shrunk(estimates: &[Estimate]) -> Vec<f64> {
     let true_spread = (spread - mean(&|e| e.variance)).max(0.0);
     let drawn = |e: &Estimate| {
         let own = if true_spread > 0.0 { true_spread / (true_spread + e.variance) } else { 0.0 };
-        centre + own * (e.value - centre)
+        let of_centre = (1.0 - own).powi(2) * mean(&|e| e.variance) / count;
+        Estimate { value: centre + own * (e.value - centre), variance: own * e.variance + of_centre }
     };
     estimates.iter().map(drawn).collect()
 }

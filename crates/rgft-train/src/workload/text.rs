@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rgft_data::{
-    Dataset, LabelMap, Labels, Objective, Table, TableSpec, TextDataset, TextTokenizer, locate, read_table,
-    split_stratified,
+    Dataset, LabelMap, Labels, Objective, Table, TableSpec, Target, TextDataset, TextTokenizer, locate,
+    read_table, sample_stratified, split_stratified,
 };
 use rgft_nn::models::Model;
 use serde_json::{Map, Value, json};
@@ -57,13 +57,12 @@ pub(super) fn of_tables(
     };
     let tokenizer = TextTokenizer::from_folder(recipe.tokenizer_folder(), recipe.max_length)?;
     let dataset = |table: &Table| TextDataset::labelled(table, objective, &labels, &tokenizer);
-    let whole = limited(recipe.limit_train, dataset(train)?, |set, n| set.subset(0..n));
+    let whole = limited(recipe.limit_train, dataset(train)?, sample);
     let truncated = whole.truncated;
     let (train_set, validation_set) = match validation {
         Some(table) => (whole, dataset(table)?),
         None => {
-            let targets: Vec<_> = whole.examples.iter().map(|example| example.target.clone()).collect();
-            let split = split_stratified(&targets, VALIDATION_PART);
+            let split = split_stratified(&targets_of(&whole), VALIDATION_PART);
             notes.push(format!(
                 "no validation file: {} of {} training rows are held out, stratified by label",
                 split.validation.len(),
@@ -78,7 +77,7 @@ pub(super) fn of_tables(
     }
     let test = match test {
         Some(table) => {
-            let set = limited(recipe.limit_test, dataset(table)?, |set, n| set.subset(0..n));
+            let set = limited(recipe.limit_test, dataset(table)?, sample);
             Some(Box::new(set) as Box<dyn Dataset>)
         }
         None => None,
@@ -95,6 +94,14 @@ pub(super) fn of_tables(
         snippets: None,
         notes,
     })
+}
+
+fn targets_of(set: &TextDataset) -> Vec<Target> {
+    set.examples.iter().map(|example| example.target.clone()).collect()
+}
+
+fn sample(set: &TextDataset, n: usize) -> TextDataset {
+    set.subset(sample_stratified(&targets_of(set), n))
 }
 
 fn labels_of(objective: Objective, config: &Value) -> LabelMap {
@@ -121,7 +128,7 @@ pub(super) fn examples(recipe: &Recipe, config: &Value, model: &Model) -> Result
     let table = read_table(&measured_file(recipe)?, &table_spec(recipe), Labels::Required)?;
     let (labels, tokenizer) = (labels_of(objective, config), tokenizer_for(recipe, model)?);
     let set = TextDataset::labelled(&table, objective, &labels, &tokenizer)?;
-    let set = limited(recipe.limit_test, set, |set, n| set.subset(0..n));
+    let set = limited(recipe.limit_test, set, sample);
     Ok(Examples { objective, set: Box::new(set), snippets: None, notes: Vec::new() })
 }
 

@@ -1,5 +1,6 @@
-//! A fault: one component with the numbers that it would start from, were the model not trained. So each layer's own
-//! initialisation decides how large they are. Running statistics stay as they are: they are part of no component.
+//! A fault: one component with the numbers that it would start from, were the model not trained, each of its slices as
+//! large as it was: `‖θ‖` alone must not give the fault away. What would start from zeros is zero. Running statistics
+//! stay as they are: they are part of no component.
 
 use rgft_core::{Axis, Component};
 use rgft_nn::NnError;
@@ -20,19 +21,23 @@ impl Twin {
     /// Gives `component` of `model` the twin's numbers.
     pub(super) fn plant(&self, model: &mut Model, component: &Component) {
         for slice in &component.slices {
-            let from = &self.0.parameters()[slice.parameter];
+            let (from, to) =
+                (&self.0.parameters()[slice.parameter], &mut model.parameters_mut()[slice.parameter]);
             let cols = from.cols();
-            let to = &mut model.parameters_mut()[slice.parameter];
-            match slice.axis {
-                Axis::Rows => {
-                    let scalars = slice.range.start * cols..slice.range.end * cols;
-                    to.data[scalars.clone()].copy_from_slice(&from.data[scalars]);
-                }
-                Axis::Cols => {
-                    for (to, from) in to.data.chunks_exact_mut(cols).zip(from.data.chunks_exact(cols)) {
-                        to[slice.range.clone()].copy_from_slice(&from[slice.range.clone()]);
-                    }
-                }
+            let (rows, range) = match slice.axis {
+                Axis::Rows => (slice.range.clone(), 0..cols),
+                Axis::Cols => (0..from.data.len() / cols.max(1), slice.range.clone()),
+            };
+            let runs = |row: usize| row * cols + range.start..row * cols + range.end;
+            let norm = |data: &[f32]| {
+                let squares = rows.clone().flat_map(|row| &data[runs(row)]).map(|x| f64::from(*x).powi(2));
+                squares.sum::<f64>().sqrt()
+            };
+            let new = norm(&from.data);
+            let scale = if new > 0.0 { (norm(&to.data) / new) as f32 } else { 0.0 };
+            for row in rows {
+                let pairs = to.data[runs(row)].iter_mut().zip(&from.data[runs(row)]);
+                pairs.for_each(|(to, from)| *to = scale * from);
             }
         }
     }
