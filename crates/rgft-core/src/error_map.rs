@@ -114,7 +114,8 @@ pub struct ErrorMap {
     scaling: Scaling,
     names: Vec<String>,
     averages: Vec<f64>,
-    observations: Vec<u64>,
+    /// Weights of what was seen, in all.
+    seen: Vec<f64>,
 }
 
 impl ErrorMap {
@@ -137,18 +138,23 @@ impl ErrorMap {
             scaling: Scaling::new(&alpha, components)?,
             names: components.iter().map(|component| component.name.clone()).collect(),
             averages: vec![0.0; components.len()],
-            observations: vec![0; components.len()],
+            seen: vec![0.0; components.len()],
         })
     }
 
-    /// Takes in one batch's energies; `None` for a component that was not seen.
+    /// Takes in energies that weigh as much as `weight` observations; `None` for a component that was not seen.
     ///
     /// `squared_norms` are `‖θ_i‖²` now; it may be empty unless α is `relative`.
     ///
     /// # Errors
     /// A list of the wrong length, or a value that is not finite or negative, with the component's name. The map
     /// is then unchanged.
-    pub fn observe(&mut self, energy: &[Option<f64>], squared_norms: &[f64]) -> Result<(), CoreError> {
+    pub fn observe(
+        &mut self,
+        energy: &[Option<f64>],
+        squared_norms: &[f64],
+        weight: f64,
+    ) -> Result<(), CoreError> {
         let expected = self.names.len();
         if energy.len() != expected {
             return Err(CoreError::Length { what: "energies", found: energy.len(), expected });
@@ -159,10 +165,11 @@ impl ErrorMap {
         self.check("energy", energy.iter().copied())?;
         self.check("squared norm", squared_norms.iter().copied().map(Some))?;
 
+        let kept = self.beta.powf(weight);
         for (i, seen) in energy.iter().enumerate() {
             if let Some(energy) = seen {
-                self.averages[i] = self.beta * self.averages[i] + (1.0 - self.beta) * energy;
-                self.observations[i] += 1;
+                self.averages[i] = kept * self.averages[i] + (1.0 - kept) * energy;
+                self.seen[i] += weight;
             }
         }
         self.scaling.update_norms(squared_norms);
@@ -182,8 +189,8 @@ impl ErrorMap {
     pub fn raw(&self) -> Vec<f64> {
         self.averages
             .iter()
-            .zip(&self.observations)
-            .map(|(average, &n)| if n == 0 { 0.0 } else { average / (1.0 - self.beta.powf(n as f64)) })
+            .zip(&self.seen)
+            .map(|(average, &n)| if n > 0.0 { average / (1.0 - self.beta.powf(n)) } else { 0.0 })
             .collect()
     }
 
@@ -201,11 +208,6 @@ impl ErrorMap {
     /// `1/Σ p_i²`: over how many components the error is spread, between 1 and their number.
     pub fn effective_components(&self) -> f64 {
         effective_components(&self.shares())
-    }
-
-    /// How often each component was seen.
-    pub fn observations(&self) -> &[u64] {
-        &self.observations
     }
 }
 

@@ -52,8 +52,8 @@ pub struct Cut {
     pub step: f64,
     /// Bringing an example here, once, where it is kept.
     pub fill: f64,
-    /// Examples that are here already.
-    pub stored: usize,
+    /// Examples that are here already; one that is on the way counts in part.
+    pub stored: f64,
 }
 
 /// What is to be spent, and on what.
@@ -96,14 +96,18 @@ const REPETITIONS: [f64; 12] = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 2
 impl Problem<'_> {
     /// The best cut, components and number of examples. Deterministic; among equals the highest cut.
     pub fn solve(&self) -> Choice {
-        let highest = self.forced.iter().map(|&i| self.candidates[i].depth);
-        let highest = highest.fold(self.cuts.len().saturating_sub(1), usize::min);
-        let choices = (0..=highest).rev().map(|cut| self.at(cut));
+        let choices = (0..=self.highest_cut()).rev().map(|cut| self.at(cut));
         let best = choices.reduce(|best, next| if next.value > best.value { next } else { best });
         best.unwrap_or(Choice { cut: 0, active: Vec::new(), examples: self.examples, step: 0.0, value: 0.0 })
     }
 
-    /// The best choice with the cut at this level.
+    /// The highest level at which backward may end: no forced component lies below it.
+    pub fn highest_cut(&self) -> usize {
+        let depths = self.forced.iter().map(|&i| self.candidates[i].depth);
+        depths.fold(self.cuts.len().saturating_sub(1), usize::min)
+    }
+
+    /// The best choice with the cut at this level, which is [`Problem::highest_cut`] at most.
     pub fn at(&self, cut: usize) -> Choice {
         let cost = |i: usize| self.candidates[i].cost_at(cut);
         let open = |i: &usize| {
@@ -154,7 +158,7 @@ impl Problem<'_> {
     /// What these components are worth at this cut, and from how many examples.
     fn value(&self, cut: usize, chosen: Chosen) -> (f64, usize) {
         let Cut { step, fill, stored } = self.cuts[cut];
-        let (step, stored, all) = (step + chosen.price, stored as f64, self.examples as f64);
+        let (step, all) = (step + chosen.price, self.examples as f64);
         let seen = |repetitions: f64| {
             // The examples that `left` pays for when each is seen so often.
             let known = self.left / (repetitions * step).max(f64::MIN_POSITIVE);
@@ -259,7 +263,7 @@ mod tests {
         costs: impl Strategy<Value = f64> + Clone,
         extra: impl Strategy<Value = f64> + Clone,
     ) -> impl Strategy<Value = Numbers> {
-        let cut = (1.0..30.0f64, 0.0..20.0f64, 0usize..100).prop_map(|(step, fill, stored)| Cut {
+        let cut = (1.0..30.0f64, 0.0..20.0f64, 0.0..100.0f64).prop_map(|(step, fill, stored)| Cut {
             step,
             fill,
             stored,
@@ -312,7 +316,7 @@ mod tests {
 
     fn cuts() -> Vec<Cut> {
         // Three levels of equal size: a level forward is 1, so is its dX.
-        (0..3).map(|cut| Cut { step: 2.0 * (3 - cut) as f64, fill: cut as f64, stored: 0 }).collect()
+        (0..3).map(|cut| Cut { step: 2.0 * (3 - cut) as f64, fill: cut as f64, stored: 0.0 }).collect()
     }
 
     fn three(worths: [f64; 3], left: f64) -> Choice {
@@ -350,7 +354,7 @@ mod tests {
             focus: 0.0,
         };
         let before = numbers.problem().at(2).value;
-        numbers.cuts[2].stored = 100;
+        numbers.cuts[2].stored = 100.0;
         assert!(numbers.problem().at(2).value > 1.3 * before);
     }
 

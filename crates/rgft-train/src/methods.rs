@@ -40,6 +40,8 @@ pub struct Standing<'a> {
     pub left: f64,
     /// FLOPs of the whole budget.
     pub budget: f64,
+    /// FLOPs of looking at an example.
+    pub look: f64,
     /// Examples that there are.
     pub examples: usize,
     /// How often the working set was passed.
@@ -70,6 +72,8 @@ pub struct Found {
     pub coherence: Vec<f64>,
     /// The same of the whole gradient.
     pub overall_coherence: f64,
+    /// Examples that were looked at.
+    pub examples: usize,
     /// What the probe cost.
     pub flops: u64,
 }
@@ -81,8 +85,6 @@ pub struct MapReport {
     pub energies: Vec<f64>,
     /// p_i.
     pub shares: Vec<f64>,
-    /// Effective number of components `1/Σp²`.
-    pub effective_components: f64,
     /// Spearman correlation with the map before.
     pub rank_correlation: Option<f64>,
     /// Steps until the next probe.

@@ -10,7 +10,7 @@ use crate::methods::{self, Standing};
 use crate::recipe::{OptimizerName, Recipe};
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
-use crate::trainer::{extent_of, found, priced, probe_batch, update_flops};
+use crate::trainer::{caches, extent_of, found, look, priced, probe_batch, update_flops};
 use crate::{TrainError, Workload};
 
 /// What a run would compute, save and store.
@@ -76,14 +76,16 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let engine = Workload::engine(recipe);
     let budget = recipe.budget * full_equivalent as f64;
     let nowhere = vec![0; model.levels()];
+    let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
     let standing = Standing {
         step: 0,
         costs: &costs,
         left: budget,
         budget,
+        look: look(&tracker, model, &priced(&batches, work)),
         examples: work.train.len(),
         passes: f64::INFINITY,
-        stored: Some(&nowhere),
+        stored: caches(recipe).then_some(&nowhere[..]),
     };
     // What a new head needs comes first: skipped here.
     while !method.is_planning() {
@@ -92,13 +94,12 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let mut basis = "the method's definition";
     if method.probe(standing).is_some() {
         basis = "one probe of the untrained model; the run looks again and again";
-        let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
-        let mut flops = 0;
+        let (mut flops, examples) = (0, batches.step(typical)[0].len());
         for half in batches.step(typical)[0].chunks(batches.step(typical)[0].len().div_ceil(2)) {
             let batch = work.train.pack(half, None);
             flops += probe_batch(&engine, work, &batch, &mut tracker).total();
         }
-        method.observe(0, &found(&mut tracker, work, flops))?;
+        method.observe(0, &found(&mut tracker, work, examples, flops))?;
     }
     let plan = method.plan(standing).unwrap_or_default();
     let update = models::update_of(model.parameters(), &work.components, &plan.active);
@@ -182,7 +183,7 @@ pub fn map(
         progress(i + 1, of);
     }
     let energies: Vec<Option<f64>> = tracker.take().into_iter().map(Some).collect();
-    error_map.observe(&energies, &norms)?;
+    error_map.observe(&energies, &norms, 1.0)?;
     Ok(MapOutcome {
         components: work.components.iter().map(ComponentInfo::from).collect(),
         energies: error_map.energies(),

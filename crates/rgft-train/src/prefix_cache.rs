@@ -47,6 +47,8 @@ pub struct PrefixCache {
     store: Store,
     /// By example and level.
     entries: BTreeMap<(usize, usize), Entry>,
+    /// Entries by level.
+    counts: Vec<usize>,
     /// Levels whose states are kept on the way to a cut.
     on_the_way: Vec<usize>,
     /// What is being written or read, encoded.
@@ -69,7 +71,14 @@ impl PrefixCache {
     /// system's folder for temporary files (`TMPDIR`), which is made when it is first needed.
     pub fn new(dtype: CacheDtype, memory_limit: u64) -> Self {
         let store = Store::new(memory_limit, std::env::temp_dir());
-        Self { dtype, store, entries: BTreeMap::new(), on_the_way: Vec::new(), bytes: Vec::new() }
+        Self {
+            dtype,
+            store,
+            entries: BTreeMap::new(),
+            counts: Vec::new(),
+            on_the_way: Vec::new(),
+            bytes: Vec::new(),
+        }
     }
 
     /// The highest level up to `cut` at which a state of `example` is stored.
@@ -77,11 +86,9 @@ impl PrefixCache {
         self.entries.range((example, 0)..=(example, cut)).next_back().map(|((_, level), _)| *level)
     }
 
-    /// Examples stored at each level.
-    pub fn levels(&self) -> BTreeMap<usize, usize> {
-        let mut levels = BTreeMap::new();
-        self.entries.keys().for_each(|(_, level)| *levels.entry(*level).or_default() += 1);
-        levels
+    /// Examples stored at each level, up to the highest that ever had one.
+    pub fn levels(&self) -> &[usize] {
+        &self.counts
     }
 
     /// From now on also what enters these levels is kept, on the way to a cut above them: while it is not known yet where
@@ -190,15 +197,15 @@ impl PrefixCache {
     }
 
     /// Stores the state `[rows, columns]` of an example that enters `level`, in place of those below it unless they are to
-    /// be kept; `state` becomes what will be read. Nothing happens to what is stored once there is no more room
-    /// ([`PrefixCache::stopped`]).
+    /// be kept; `state` becomes what will be read. Once there is no more room ([`PrefixCache::stopped`]), a state takes the
+    /// place of those below it if it fits there.
     fn put(&mut self, example: usize, level: usize, rows: usize, state: &mut [f32]) {
         self.dtype.encode(state, &mut self.bytes);
         self.dtype.decode(&self.bytes, state);
-        let mut old = self.entries.remove(&(example, level)).map(|entry| entry.place);
+        let mut old = self.take((example, level)).map(|entry| entry.place);
         if self.on_the_way.is_empty() {
             while let Some(below) = self.level(example, level) {
-                let freed = self.entries.remove(&(example, below)).map(|entry| entry.place);
+                let freed = self.take((example, below)).map(|entry| entry.place);
                 if let Some(place) = std::mem::replace(&mut old, freed) {
                     self.store.free(place);
                 }
@@ -207,6 +214,8 @@ impl PrefixCache {
         if let Some(place) = self.store.put(old, &self.bytes) {
             let columns = state.len() / rows.max(1);
             self.entries.insert((example, level), Entry { rows, columns, place });
+            self.counts.resize(self.counts.len().max(level + 1), 0);
+            self.counts[level] += 1;
         }
     }
 
@@ -231,6 +240,9 @@ impl PrefixCache {
     /// Drops every state that enters a level above `cut`. Must be called before a step that trains with its cut there
     /// and does not [`fill`](PrefixCache::fill): what such a state rests on will have changed.
     pub fn drop_above(&mut self, cut: usize) {
+        if self.counts.iter().skip(cut + 1).all(|count| *count == 0) {
+            return;
+        }
         self.drop_all(self.entries.keys().filter(|(_, level)| *level > cut).copied().collect());
     }
 
@@ -244,13 +256,23 @@ impl PrefixCache {
     }
 
     fn drop_all(&mut self, keys: Vec<(usize, usize)>) {
-        let dropped = keys.into_iter().filter_map(|key| self.entries.remove(&key));
-        dropped.for_each(|entry| self.store.free(entry.place));
+        for key in keys {
+            if let Some(entry) = self.take(key) {
+                self.store.free(entry.place);
+            }
+        }
+    }
+
+    fn take(&mut self, key: (usize, usize)) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.counts[key.1] -= 1;
+        Some(entry)
     }
 
     /// Drops everything and gives back the memory and the file's space.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.counts.clear();
         self.store.clear();
         self.bytes = Vec::new();
     }

@@ -67,7 +67,7 @@ pub struct Order {
     seed: u64,
     /// The first pass.
     first: Vec<Vec<usize>>,
-    /// Batches that were looked at instead of being part of it; learnt from in the passes after it.
+    /// Rows that were looked at instead of being part of it; learnt from in the passes after it.
     held: Vec<Vec<usize>>,
     /// How many batches of the first pass make the working set.
     working: usize,
@@ -129,14 +129,21 @@ impl Order {
         self.handed_out as f64 / examples.max(1) as f64
     }
 
-    /// Batches to look at before anything was learnt from them: they leave the first pass, so that no plan rests on the
-    /// data of a step to come, and take part in the passes after it. As many as are wanted, up to half of what is left.
-    pub fn hold(&mut self, batches: usize) -> Vec<Vec<usize>> {
-        let left = self.first.len() - self.taken;
-        let held = self.first.split_off(self.first.len() - batches.min(left / 2));
+    /// The last batches of the first pass, last first: as many as are wanted, up to half of those that are to come.
+    pub fn last(&self, batches: usize) -> Vec<Vec<usize>> {
+        let to_come = &self.first[self.taken..];
+        to_come.iter().rev().take(batches.min(to_come.len() / 2)).cloned().collect()
+    }
+
+    /// Takes rows of batches given by [`Order::last`] out of the first pass, because they are looked at before they are
+    /// learnt from: so no plan rests on the data of a step to come. They take part in the passes after it.
+    pub fn hold(&mut self, rows: &[Vec<usize>]) {
+        for (batch, rows) in self.first.iter_mut().rev().zip(rows) {
+            batch.retain(|row| !rows.contains(row));
+        }
+        self.first.retain(|batch| !batch.is_empty());
         self.working = self.working.min(self.first.len());
-        self.held.extend(held.iter().rev().cloned());
-        held.into_iter().rev().collect()
+        self.held.extend(rows.iter().cloned());
     }
 
     /// The first batches of the first pass.
@@ -246,8 +253,12 @@ mod tests {
     #[test]
     fn what_is_held_leaves_the_first_pass_and_comes_in_the_second() {
         let mut order = order(24);
-        let held = order.hold(2).concat();
-        let mut first = rows(&mut order, 4);
+        let last = order.last(2);
+        let held = vec![last[0].clone(), last[1][..1].to_vec()];
+        order.hold(&held);
+        let held = held.concat();
+        // Of the last batch but one three rows are left.
+        let mut first = rows(&mut order, 5);
         assert!(held.iter().all(|row| !first.contains(row)));
         first.extend(&held);
         let mut second = rows(&mut order, 6);

@@ -53,6 +53,8 @@ pub struct Tracker {
     agreed: Agreed,
     /// How many batches were seen, which is what the energies are averaged over.
     batches: usize,
+    /// Examples in them.
+    examples: usize,
     draw: u64,
     /// The level below which `depth` lets `δ` stand in.
     cut: usize,
@@ -69,6 +71,7 @@ impl Tracker {
             agreement: Agreement::default(),
             agreed: Agreed::default(),
             batches: 0,
+            examples: 0,
             draw: seed,
             cut: model.levels() - 1,
         }
@@ -97,6 +100,7 @@ impl Tracker {
         loss: impl FnOnce(&mut Tensor) -> f64,
     ) -> Flops {
         self.batches += 1;
+        self.examples += model.rows_at(&inputs.extent(), 0).len();
         self.draw = self.draw.wrapping_add(0x9e37_79b9_7f4a_7c15);
         engine.take_flops();
         let mut energies = if self.signal == Signal::Covariance {
@@ -126,9 +130,10 @@ impl Tracker {
     /// The mean energies of the batches since the last call.
     pub fn take(&mut self) -> Vec<f64> {
         let batches = std::mem::take(&mut self.batches);
+        let examples = std::mem::take(&mut self.examples) as f64 / batches.max(1) as f64;
         let n = self.energies.len();
         if self.signal == Signal::Coherent {
-            self.agreed = self.agreement.take(&self.ownership, &self.components, batches);
+            self.agreed = self.agreement.take(&self.ownership, &self.components, batches, examples);
             return self.agreed.energies.clone();
         }
         let batches = batches.max(1) as f64;

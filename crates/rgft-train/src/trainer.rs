@@ -92,6 +92,8 @@ struct Trainer<'a> {
     /// Hidden states below the cut; `None`: they are computed anew each time.
     cache: Option<PrefixCache>,
     costs: Costs,
+    /// FLOPs of looking at an example.
+    look: f64,
     /// FLOPs of full fine-tuning.
     full_equivalent: u64,
     /// FLOPs that may be spent.
@@ -156,8 +158,8 @@ impl<'a> Trainer<'a> {
         methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
         let budget = recipe.budget * full_equivalent as f64;
         let costs = Costs::new(model, &work.components, &priced(&batches, work), update_flops(recipe));
-        let caches = recipe.cache == Cache::Auto && recipe.augment == Augment::None;
-        let cache = caches.then(|| PrefixCache::new(recipe.cache_dtype, (recipe.cache_memory as u64) << 20));
+        let cache =
+            caches(recipe).then(|| PrefixCache::new(recipe.cache_dtype, (recipe.cache_memory as u64) << 20));
         let total_steps = match method.fixed() {
             Some(plan) => budget::affordable_steps(recipe, work, &batches, plan, cache.is_some(), budget),
             None => usize::MAX,
@@ -169,6 +171,7 @@ impl<'a> Trainer<'a> {
             total_steps: scheduled,
         };
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
+        let look = look(&tracker, model, &priced(&batches, work));
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
         let touched = vec![false; model.parameters().len()];
@@ -183,6 +186,7 @@ impl<'a> Trainer<'a> {
             sink,
             cache,
             costs,
+            look,
             full_equivalent,
             budget,
             epoch_steps: batches.steps_per_epoch(),
@@ -273,8 +277,8 @@ impl<'a> Trainer<'a> {
     fn with_standing<T>(&mut self, step: usize, ask: impl FnOnce(&mut dyn Method, Standing) -> T) -> T {
         let levels = self.work.model.levels();
         let stored = self.cache.as_ref().map(|cache| {
-            let mut stored = vec![0; levels];
-            cache.levels().into_iter().for_each(|(level, examples)| stored[level] = examples);
+            let mut stored = cache.levels().to_vec();
+            stored.resize(levels, 0);
             stored
         });
         let standing = Standing {
@@ -282,6 +286,7 @@ impl<'a> Trainer<'a> {
             costs: &self.costs,
             left: (self.budget - self.ledger.total() as f64).max(0.0),
             budget: self.budget,
+            look: self.look,
             examples: self.work.train.len(),
             passes: self.order.passes(),
             stored: stored.as_deref(),
@@ -334,6 +339,7 @@ impl<'a> Trainer<'a> {
         if at > 0 {
             self.guard.observe_plan(&plan.active);
         }
+        debug_assert!(plan.active.iter().all(|&i| work.components[i].depth >= plan.cut), "{plan:?}");
         let update = models::update_of(work.model.parameters(), &work.components, &plan.active);
         if update != self.active.update || plan.cut != self.active.plan.cut {
             self.active.needs = work.model.needs(&update, plan.cut, false);
@@ -409,6 +415,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn step(&mut self, step: usize, rows: Vec<Vec<(usize, f64)>>) -> Result<Event, TrainError> {
+        // By what was spent before it.
+        let factor = self.rate_factor(step);
         let augmentation = Some(self.order.augmentation());
         let pack = |rows: &Vec<(usize, f64)>| {
             let rows: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
@@ -435,7 +443,7 @@ impl<'a> Trainer<'a> {
                 &mut Blind,
                 |logits| {
                     let loss = evaluate::loss(&**kernels, logits.data_mut(), &batch.targets, share);
-                    residuals = residuals::weigh(logits, &batch.inputs.extent(), rows, share);
+                    residuals = residuals::weigh(logits, &batch.inputs.extent(), &batch.targets, rows, share);
                     loss
                 },
             );
@@ -457,7 +465,6 @@ impl<'a> Trainer<'a> {
         }
         let clip = self.recipe.clip;
         let scale = if clip > 0.0 { (clip / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
-        let factor = self.rate_factor(step);
         let sizes = self.step_sizes(factor);
         let kernels = &*self.engine.kernels;
         let parameters = self.work.model.parameters_mut();
@@ -545,6 +552,18 @@ impl<'a> Trainer<'a> {
         let since = self.best.as_ref().map_or(0, |best| self.curve.len() - best.validations);
         Ok(self.recipe.patience.is_some_and(|patience| since >= patience.max(1)))
     }
+}
+
+/// Whether what lies below the cut is computed but once: not where an example looks different each time.
+pub(crate) fn caches(recipe: &Recipe) -> bool {
+    recipe.cache == Cache::Auto && recipe.augment == Augment::None
+}
+
+/// FLOPs of looking at an example, the mean over batches of these extents.
+pub(crate) fn look(tracker: &Tracker, model: &models::Model, batches: &[Extent]) -> f64 {
+    let flops: u64 = batches.iter().map(|extent| tracker.forecast(model, extent)).sum();
+    let examples: usize = batches.iter().map(|extent| model.rows_at(extent, 0).len()).sum();
+    flops as f64 / examples.max(1) as f64
 }
 
 /// The extents of some batches, spread over the first epoch.

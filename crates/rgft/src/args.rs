@@ -1,4 +1,4 @@
-//! The command line. clap lives in this file alone: what leaves it is a [`RawRecipe`] or a plain struct.
+//! The command line. clap lives in this file and its folder alone: what leaves it is a [`RawRecipe`] or a plain struct.
 //!
 //! The flags of `train`, `plan` and `map` are made from the recipe's table of keys, so that a key, its flag and
 //! its help cannot differ.

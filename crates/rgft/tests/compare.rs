@@ -105,6 +105,8 @@ fn two_methods_and_two_seeds_are_run_once() {
     assert_eq!(made(&said), 2, "{said}");
     let quality = |found: &Value| found["tasks"][0]["rows"][1]["quality"].clone();
     assert_eq!(quality(&again), quality(&found), "one seed, one result");
+    let (_, said) = with_records(&["--seeds", "3"]);
+    assert_eq!(made(&said), 0, "a seed that was not asked for again is still there: {said}");
 }
 
 #[test]

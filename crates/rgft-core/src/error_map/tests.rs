@@ -29,20 +29,34 @@ fn map(alpha: Alpha) -> ErrorMap {
 fn bias_correction_by_hand() {
     let mut map = map(Alpha::Uniform);
     assert_eq!(map.raw(), [0.0, 0.0]);
-    map.observe(&[Some(8.0), None], &[]).unwrap();
+    map.observe(&[Some(8.0), None], &[], 1.0).unwrap();
     assert_eq!(map.raw(), [8.0, 0.0]);
-    map.observe(&[Some(2.0), Some(6.0)], &[]).unwrap();
+    map.observe(&[Some(2.0), Some(6.0)], &[], 1.0).unwrap();
     assert_eq!(map.raw(), [4.0, 6.0]);
-    assert_eq!(map.observations(), [2, 1]);
     assert_eq!(map.shares(), [0.4, 0.6]);
     assert!((map.effective_components() - 1.0 / 0.52).abs() < 1e-12);
+}
+
+#[test]
+fn a_weight_of_two_is_the_same_seen_twice() {
+    let (mut once, mut twice) = (map(Alpha::Uniform), map(Alpha::Uniform));
+    for map in [&mut once, &mut twice] {
+        map.observe(&[Some(1.0), Some(4.0)], &[], 1.0).unwrap();
+    }
+    once.observe(&[Some(8.0), Some(3.0)], &[], 2.0).unwrap();
+    for _ in 0..2 {
+        twice.observe(&[Some(8.0), Some(3.0)], &[], 1.0).unwrap();
+    }
+    for (once, twice) in once.raw().into_iter().zip(twice.raw()) {
+        assert!((once - twice).abs() < 1e-12, "{once} {twice}");
+    }
 }
 
 #[test]
 fn each_alpha_by_hand() {
     let energies = |alpha: Alpha| {
         let mut map = map(alpha);
-        map.observe(&[Some(8.0), Some(30.0)], &[2.0, 3.0]).unwrap();
+        map.observe(&[Some(8.0), Some(30.0)], &[2.0, 3.0], 1.0).unwrap();
         map.energies()
     };
     assert_eq!(energies(Alpha::Uniform), [8.0, 30.0]);
@@ -56,7 +70,7 @@ fn each_alpha_by_hand() {
 #[test]
 fn weights_of_norm_zero_stay_bounded() {
     let mut map = map(Alpha::Relative);
-    map.observe(&[Some(1e-9), Some(0.0)], &[0.0, 0.0]).unwrap();
+    map.observe(&[Some(1e-9), Some(0.0)], &[0.0, 0.0], 1.0).unwrap();
     let energies = map.energies();
     assert!((energies[0] - 0.025).abs() < 1e-12, "1e-9 / (1e-8 · 4): {}", energies[0]);
     assert_eq!(energies[1], 0.0);
@@ -72,18 +86,18 @@ fn shares_are_uniform_while_nothing_was_seen() {
 #[test]
 fn what_is_no_energy_is_refused_by_name() {
     let mut map = map(Alpha::Relative);
-    map.observe(&[Some(1.0), Some(1.0)], &[1.0, 1.0]).unwrap();
+    map.observe(&[Some(1.0), Some(1.0)], &[1.0, 1.0], 1.0).unwrap();
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
-        let error = map.observe(&[Some(5.0), Some(bad)], &[1.0, 1.0]).unwrap_err();
+        let error = map.observe(&[Some(5.0), Some(bad)], &[1.0, 1.0], 1.0).unwrap_err();
         assert!(error.to_string().starts_with("component `layer.1.head.0`: found energy"), "{error}");
-        let error = map.observe(&[Some(5.0), None], &[bad, 1.0]).unwrap_err();
+        let error = map.observe(&[Some(5.0), None], &[bad, 1.0], 1.0).unwrap_err();
         assert!(error.to_string().starts_with("component `layer.0.head.0`: found squared norm"), "{error}");
     }
     assert!(matches!(
-        map.observe(&[None], &[1.0, 1.0]),
+        map.observe(&[None], &[1.0, 1.0], 1.0),
         Err(CoreError::Length { found: 1, expected: 2, .. })
     ));
-    assert!(matches!(map.observe(&[None, None], &[]), Err(CoreError::Length { found: 0, .. })));
+    assert!(matches!(map.observe(&[None, None], &[], 1.0), Err(CoreError::Length { found: 0, .. })));
     assert_eq!(map.raw(), [1.0, 1.0], "a refused observation leaves no trace");
 }
 
@@ -109,7 +123,7 @@ proptest! {
         let components = [component("a", 1), component("b", 1000)];
         let mut map = ErrorMap::new(&components, ErrorMapSettings { beta, ..Default::default() }).unwrap();
         for batch in &batches {
-            map.observe(batch, &[]).unwrap();
+            map.observe(batch, &[], 1.0).unwrap();
         }
         prop_assert!(map.energies().iter().all(|energy| (0.0..=1e12).contains(energy)));
         prop_assert!((map.shares().iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -121,7 +135,7 @@ proptest! {
         let settings = ErrorMapSettings { beta, ..Default::default() };
         let mut map = ErrorMap::new(&[component("a", 1)], settings).unwrap();
         for _ in 0..batches {
-            map.observe(&[Some(energy)], &[]).unwrap();
+            map.observe(&[Some(energy)], &[], 1.0).unwrap();
         }
         prop_assert!((map.raw()[0] - energy).abs() <= 1e-9 * energy);
     }

@@ -91,8 +91,8 @@ pub(super) fn courses(task: &TaskResults) -> Option<String> {
     chart(&title, "total FLOPs so far, of full fine-tuning", chosen.iter().map(line).collect(), None, percent)
 }
 
-/// The mean over seeds, at the compute of the first one's validations, as far as all seeds came; between validations a
-/// course is a straight line.
+/// The mean over seeds, at the compute of the first one's validations; between validations a course is a straight line,
+/// and after its last one it stays where it was.
 fn mean_course(points: &[Point]) -> Vec<(f64, f64)> {
     let curves: Vec<&[(f64, f64)]> =
         points.iter().map(|point| &point.curve[..]).filter(|curve| !curve.is_empty()).collect();

@@ -4,12 +4,15 @@
 //! `√(Σ seᵢ²)/n`; rank 1 is best, equal values share the mean of their places; relative quality is `ours/full` where
 //! larger is better and `full/ours` where smaller is.
 
+use serde::Serialize;
+
 /// A mean with its standard error.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
     /// Standard error of the mean; `None` where one value cannot tell.
+    #[serde(rename = "standard_error")]
     pub error: Option<f64>,
     /// Values behind it.
     pub count: usize,
@@ -42,6 +45,11 @@ impl Estimate {
     pub fn minus(self, other: Estimate) -> Self {
         let error = self.error.zip(other.error).map(|(a, b)| a.hypot(b));
         Self { mean: self.mean - other.mean, error, count: self.count.min(other.count) }
+    }
+
+    /// In another unit.
+    pub fn times(self, factor: f64) -> Self {
+        Self { mean: factor * self.mean, error: self.error.map(|error| factor.abs() * error), ..self }
     }
 
     /// Quality relative to `full`'s mean, whose own spread is left out: it is the same for every method.

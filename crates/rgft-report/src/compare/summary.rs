@@ -1,7 +1,7 @@
 //! All tasks together: for each budget, each method's mean relative quality and mean rank.
 //!
 //! Ranks are among the methods of one budget; `full`, which spends everything, stands outside. A task where one of the
-//! methods has no result at a budget is left out at that budget, for all methods alike, and named.
+//! methods lacks a seed's result at a budget is left out at that budget, for all methods alike, and named.
 
 use super::{Comparison, Estimate, TaskResults, ranks};
 
@@ -14,7 +14,7 @@ pub struct Standing {
     pub relative: Option<Estimate>,
     /// Rank, mean over tasks; its error comes from the tasks.
     pub rank: Estimate,
-    /// Difference to `full` in points of 100, mean over tasks; `None` where a metric is no score.
+    /// Difference to `full` in points of 100, mean over tasks, its error from both; `None` where a metric is no score.
     pub points: Option<Estimate>,
 }
 
@@ -25,7 +25,7 @@ pub struct Summary {
     pub budget: f64,
     /// Tasks behind it.
     pub tasks: usize,
-    /// Tasks left out, because a method has no result there.
+    /// Tasks left out, because a method lacks a result there.
     pub left_out: Vec<String>,
     /// The methods, in the order of the comparison.
     pub standings: Vec<Standing>,
@@ -58,7 +58,7 @@ impl Summary {
         for task in tasks {
             let of = |name: &&String| {
                 let row = task.rows.iter().find(|row| row.budget == budget && row.name() == **name);
-                row.and_then(|row| row.quality())
+                row.filter(|row| row.missing.is_empty()).and_then(|row| row.quality())
             };
             let Some(qualities) = names.iter().map(of).collect::<Option<Vec<_>>>() else {
                 left_out.push(task.name.clone());
@@ -70,11 +70,7 @@ impl Summary {
             for (i, quality) in qualities.iter().enumerate() {
                 places[i].push(ranks[i]);
                 parts[i][0].push(full.and_then(|full| quality.relative_to(full.mean, larger)));
-                let points = full.filter(|_| task.percent()).map(|full| Estimate {
-                    mean: 100.0 * (quality.mean - full.mean),
-                    error: quality.error.map(|error| 100.0 * error),
-                    ..*quality
-                });
+                let points = full.filter(|_| task.percent()).map(|full| quality.minus(full).times(100.0));
                 parts[i][1].push(points);
             }
         }

@@ -73,10 +73,20 @@ fn the_summary_by_hand() {
 fn points_are_differences_to_full() {
     let mut comparison = comparison();
     comparison.tasks.truncate(1);
+    comparison.tasks[0].rows[0] = row("full", 1.0, &[0.785, 0.815]);
     let summary = &Summary::of(&comparison, Some("small"))[0];
     let points = summary.standings[1].points.unwrap();
-    assert!((points.mean - 6.0).abs() < 1e-9 && (points.error.unwrap() - 2.0).abs() < 1e-9);
+    // Standard errors of 2 and 1.5 points.
+    assert!((points.mean - 6.0).abs() < 1e-9 && (points.error.unwrap() - 2.5).abs() < 1e-9);
     assert_eq!(Summary::of(&comparison, Some("large")), []);
+}
+
+#[test]
+fn a_task_with_a_seed_missing_is_left_out_for_all() {
+    let mut comparison = comparison();
+    comparison.tasks[0].rows[2].missing = vec![(2, "training diverged".into())];
+    let summary = &Summary::of(&comparison, None)[0];
+    assert_eq!((summary.tasks, &summary.left_out[..]), (1, &["score".to_owned(), "incomplete".into()][..]));
 }
 
 #[test]

@@ -19,8 +19,8 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rgft_core::{
-    Candidate, Choice, Component, Cut, ErrorMap, ErrorMapSettings, LrRule, ProbeInterval, Problem, lr_rule,
-    rank_correlation,
+    Alpha, Candidate, Choice, Component, Cut, ErrorMap, ErrorMapSettings, LrRule, ProbeInterval, Problem,
+    lr_rule, rank_correlation,
 };
 
 use super::{ENERGY_MAX, Found, MapReport, Method, Plan, ProbeRequest, Standing, task_heads};
@@ -30,7 +30,9 @@ use crate::recipe::{MethodName, OptimizerName, Recipe};
 /// The largest part of a budget that phase 0 may take.
 const HEAD_FIRST_MOST: f64 = 0.5;
 /// The part of the probes' FLOPs that the first one may take.
-const FIRST_PROBE: f64 = 0.8;
+const FIRST_PROBE: f64 = 0.6;
+/// A later probe of fewer examples tells nothing.
+const LEAST_LOOK: usize = 8;
 
 pub(super) struct Rgft {
     method: MethodName,
@@ -40,8 +42,8 @@ pub(super) struct Rgft {
     outputs: Vec<usize>,
     /// What is active whatever it is worth.
     forced: Vec<usize>,
-    /// The part of the gradient that batches agree on.
-    coherence: f64,
+    /// The part of the gradient that batches agree on: of each component, and of all together last.
+    coherence: ErrorMap,
     map: ErrorMap,
     /// The step before which the map was made.
     map_step: Option<usize>,
@@ -52,6 +54,8 @@ pub(super) struct Rgft {
     probed: f64,
     next_plan: usize,
     phase: Phase,
+    /// How often phase 0 passes its examples.
+    head_passes: f64,
     choice: Option<Choice>,
     random: ChaCha8Rng,
     settings: Settings,
@@ -89,7 +93,7 @@ impl Rgft {
         outputs: Vec<usize>,
     ) -> Result<Self, TrainError> {
         let head_is_new = components.iter().any(|component| component.fresh);
-        // Every component is probed within the coverage window, however still the map stands.
+        // While there is something left for probes, every component is probed within the coverage window.
         let mut interval = ProbeInterval::new(recipe.probe_interval);
         interval.most = recipe.coverage_window.saturating_sub(1).saturating_mul(recipe.refresh).max(1);
         let settings = ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
@@ -99,7 +103,7 @@ impl Rgft {
             heads: task_heads(components),
             outputs,
             forced: task_heads(components),
-            coherence: 0.0,
+            coherence: overall_and_each(components, recipe.beta)?,
             map: ErrorMap::new(components, settings)?,
             map_step: None,
             previous: None,
@@ -108,6 +112,7 @@ impl Rgft {
             next_probe: 0,
             probed: 0.0,
             next_plan: 0,
+            head_passes: recipe.head_first_passes,
             phase: if head_is_new { Phase::HeadFirst } else { Phase::Planning },
             choice: None,
             random: ChaCha8Rng::seed_from_u64(recipe.seed ^ 0x7267_6674),
@@ -138,12 +143,13 @@ impl Rgft {
     }
 
     /// The head alone, for as many examples as `head-first` and half of the budget allow.
-    fn head_plan(&self, standing: &Standing) -> Plan {
+    fn head_plan(&mut self, standing: &Standing) -> Plan {
         let cut = standing.costs.cut.len() - 1;
         let costs = standing.costs;
         let head: f64 = self.heads.iter().map(|&i| costs.component_at_cut[i]).sum();
-        let passes = if standing.stored.is_some() { self.settings.head_first_passes } else { 1.0 };
-        let each = costs.prefix[cut] + passes * (costs.cut[cut] + head);
+        // Without a prefix cache each pass costs a forward through everything.
+        self.head_passes = if standing.stored.is_some() { self.settings.head_first_passes } else { 1.0 };
+        let each = costs.prefix[cut] + self.head_passes * (costs.cut[cut] + head);
         let affordable = HEAD_FIRST_MOST * standing.left / each;
         let wanted = self.settings.head_first * standing.examples as f64;
         self.plan_of(cut, self.heads.clone(), Some(wanted.min(affordable).max(1.0) as usize))
@@ -152,8 +158,13 @@ impl Rgft {
     /// The head: it maps to the outputs, so nothing else can stand in for it, and on top of all it costs next to nothing.
     /// A table at the bottom that makes the outputs too is not cheap: it must be plainly wrong, batches agreeing on more
     /// than half of its gradient.
-    fn is_forced(&self, i: usize, coherence: f64) -> bool {
-        self.heads.contains(&i) || (coherence > 0.5 && self.outputs.contains(&i))
+    fn is_forced(&self, i: usize) -> bool {
+        self.heads.contains(&i) || (self.outputs.contains(&i) && self.coherence.raw()[i] > 0.5)
+    }
+
+    /// Of the whole gradient.
+    fn overall_coherence(&self) -> f64 {
+        self.coherence.raw().last().copied().unwrap_or(0.0)
     }
 
     fn plan_of(&self, cut: usize, active: Vec<usize>, examples: Option<usize>) -> Plan {
@@ -179,8 +190,12 @@ impl Rgft {
         };
         let candidates: Vec<Candidate> = self.components.iter().enumerate().map(candidate).collect();
         let cut = |level: usize| match stored {
-            Some(stored) => Cut { step: costs.cut[level], fill: costs.prefix[level], stored: stored[level] },
-            None => Cut { step: costs.cut[level] + costs.prefix[level], fill: 0.0, stored: 0 },
+            Some(stored) => Cut {
+                step: costs.cut[level],
+                fill: costs.prefix[level],
+                stored: brought_to(level, stored, &costs.prefix),
+            },
+            None => Cut { step: costs.cut[level] + costs.prefix[level], fill: 0.0, stored: 0.0 },
         };
         let cuts: Vec<Cut> = (0..costs.cut.len()).map(cut).collect();
         let problem = Problem {
@@ -190,19 +205,37 @@ impl Rgft {
             examples: standing.examples,
             left: standing.left,
             // Where batches agree, everything that they ask for generalises; where they do not, spreading fits noise.
-            focus: self.settings.focus * (1.0 - self.coherence),
+            focus: self.settings.focus * (1.0 - self.overall_coherence()),
             repetition: self.settings.repetition,
         };
         let best = problem.solve();
         // States that are kept are priced by the problem; changing over costs momentum besides.
         match &self.choice {
-            Some(old) if old.cut != best.cut => {
+            Some(old) if old.cut != best.cut && old.cut <= problem.highest_cut() => {
                 let same_cut = problem.at(old.cut);
                 if best.value > same_cut.value * (1.0 + self.settings.hysteresis) { best } else { same_cut }
             }
             _ => best,
         }
     }
+}
+
+/// A map of as many numbers as there are components, and one more.
+fn overall_and_each(components: &[Component], beta: f64) -> Result<ErrorMap, TrainError> {
+    let one_more = components.iter().chain(components.first()).cloned().collect::<Vec<_>>();
+    Ok(ErrorMap::new(&one_more, ErrorMapSettings { beta, alpha: Alpha::Uniform, max: 1.0 })?)
+}
+
+/// How many examples would be stored at `level` for what bringing those there to where they are stored took.
+fn brought_to(level: usize, stored: &[usize], prefix: &[f64]) -> f64 {
+    let (mut examples, mut credit) = (0, 0.0);
+    // On the way to a level that is not known yet an example is stored at several.
+    for below in (0..=level).rev() {
+        let more = stored[below].saturating_sub(examples);
+        examples += more;
+        credit += more as f64 * prefix[below] / prefix[level].max(f64::MIN_POSITIVE);
+    }
+    credit
 }
 
 impl Method for Rgft {
@@ -214,25 +247,34 @@ impl Method for Rgft {
             return None;
         }
         let share = self.settings.probe_share * standing.budget;
+        // A map that no step follows is worth nothing.
+        let left = share - self.probed;
+        if standing.left <= share {
+            return None;
+        }
         if self.previous.is_none() {
             // As many batches as have an example each: two at least, or there is nothing to agree on.
-            let flops = FIRST_PROBE * share;
-            let affordable = (flops / standing.costs.full) as usize;
+            let flops = FIRST_PROBE * left;
+            let affordable = (flops / standing.look) as usize;
             let batches = self.settings.first_probe_batches.min(affordable);
             return (affordable >= 2).then_some(ProbeRequest { batches, examples: usize::MAX, flops });
         }
         // In two halves, because a mean gradient is what two batches agree on.
-        let examples = self.settings.probe_examples.div_ceil(2);
-        let cost = 2.0 * examples as f64 * (standing.costs.prefix.last()? + standing.costs.cut.first()?);
-        let due = self.method == MethodName::Rgft && self.probed + cost <= share;
-        due.then_some(ProbeRequest { batches: 2, examples, flops: share - self.probed })
+        let affordable = (left / standing.look) as usize;
+        let examples = self.settings.probe_examples.min(affordable);
+        let due = self.method == MethodName::Rgft && examples >= LEAST_LOOK.min(self.settings.probe_examples);
+        due.then_some(ProbeRequest { batches: 2, examples: examples.div_ceil(2), flops: left })
     }
 
     fn observe(&mut self, step: usize, found: &Found) -> Result<Option<MapReport>, TrainError> {
         let seen: Vec<Option<f64>> = found.energies.iter().copied().map(Some).collect();
-        self.map.observe(&seen, &found.norms)?;
-        self.coherence = found.overall_coherence;
-        self.forced = (0..self.components.len()).filter(|&i| self.is_forced(i, found.coherence[i])).collect();
+        // What was seen of more examples counts for more.
+        let weight = found.examples as f64 / self.settings.probe_examples.max(1) as f64;
+        self.map.observe(&seen, &found.norms, weight)?;
+        let coherence: Vec<Option<f64>> =
+            found.coherence.iter().chain([&found.overall_coherence]).copied().map(Some).collect();
+        self.coherence.observe(&coherence, &[], weight)?;
+        self.forced = (0..self.components.len()).filter(|&i| self.is_forced(i)).collect();
         self.map_step = step.checked_sub(1);
         self.probed += found.flops as f64;
         let energies = self.map.energies();
@@ -250,7 +292,6 @@ impl Method for Rgft {
         Some(MapReport {
             energies: self.previous.clone()?,
             shares: self.map.shares(),
-            effective_components: self.map.effective_components(),
             rank_correlation: self.rank_correlation,
             next_interval: self.interval.steps,
         })
@@ -263,7 +304,7 @@ impl Method for Rgft {
                 return Some(self.head_plan(&standing));
             }
             Phase::HeadLearns => {
-                let over = standing.passes >= self.settings.head_first_passes
+                let over = standing.passes >= self.head_passes
                     || standing.left <= (1.0 - HEAD_FIRST_MOST) * standing.budget;
                 if over {
                     (self.phase, self.next_plan) = (Phase::Planning, standing.step);

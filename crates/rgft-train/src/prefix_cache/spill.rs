@@ -67,6 +67,11 @@ impl Spill {
         Ok(Slot { offset, len: bytes.len() })
     }
 
+    /// Whether a free slot holds so many bytes.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.free.range(bytes..).next().is_some()
+    }
+
     /// Fills `bytes`, as many as the slot has.
     pub(super) fn read(&self, slot: &Slot, bytes: &mut [u8]) -> io::Result<()> {
         match &self.file {

@@ -10,14 +10,6 @@ use super::spill::{Slot, Spill};
 use crate::recipe::CacheDtype;
 
 impl CacheDtype {
-    /// Bytes of one number.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 => 2,
-            Self::F32 => 4,
-        }
-    }
-
     /// `bytes` becomes `values`, in the machine's byte order: nobody else reads them.
     pub(super) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) {
         bytes.clear();
@@ -83,7 +75,8 @@ impl Store {
             self.memory += bytes.len() as u64;
             return Some(Place::Memory(bytes.to_vec()));
         }
-        if self.stopped.is_some() {
+        // What was written once can be written again, if not more.
+        if self.stopped.is_some() && !self.spill.has_room(bytes.len()) {
             return None;
         }
         match self.spill.write(bytes) {

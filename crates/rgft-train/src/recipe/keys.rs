@@ -233,7 +233,7 @@ recipe_keys! {
         /// How a text's hidden states become one vector
         "pooling" pooling: Pooling, Word, "auto", "auto, mean, cls or pooler";
         /// Steps between validations
-        "validate-every" validate_every: usize, Count, "none: once per epoch", "a whole number from 1";
+        "validate-every" validate_every: usize, Count, "none: once per epoch; below budget 1 at each fifth of it", "a whole number from 1";
         /// Validations without improvement after which the run stops
         "patience" patience: usize, Count, "none: never stops early", "a whole number from 1";
     }

@@ -22,6 +22,19 @@ fn message(result: Result<impl std::fmt::Debug, RecipeError>) -> String {
 }
 
 #[test]
+fn recipes_of_the_experiments_are_recipes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+    let files = [folder.clone(), folder.join("pretrain")].map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = files.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let recipes: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(recipes.len() > 20, "{recipes:?}");
+    for file in recipes {
+        RawRecipe::from_file(&file).and_then(RawRecipe::check).unwrap();
+    }
+}
+
+#[test]
 fn defaults_in_the_table_are_the_defaults_in_force() {
     let written = checked("lr-rule = \"mean-one\"").unwrap().to_raw();
     for key in Recipe::keys() {

@@ -13,6 +13,13 @@
 //! ratio, which decides how much of a step generalises (Liu et al. 2020, *Understanding why neural networks generalize well
 //! through GSNR of parameters*).
 //!
+//! **Batches of one size.** ‖g‖² holds the noise of a batch, so ρ and E of `b` examples a batch are carried over to
+//! batches of B = [`BATCH`], or the same data would look the more coherent the larger the batches that a budget pays for:
+//!
+//! ```text
+//! ‖g_B‖² = ‖g_b‖²·f,  ρ_B = ρ_b / f,  f = ρ_b + (1 − ρ_b)·b/B
+//! ```
+//!
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
 //! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
 //! component's block, and a block's towards that of all blocks, by the part that chance has in their differences (James &
@@ -33,6 +40,8 @@ use rgft_core::Component;
 use super::exact;
 use super::ownership::Ownership;
 
+/// Examples of the batches that ρ and E are those of.
+const BATCH: f64 = 32.0;
 /// Parameters of a layer are correlated: this many count as one.
 const CORRELATED: f64 = 4.0;
 
@@ -64,8 +73,15 @@ impl Agreement {
         sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
     }
 
-    /// E and ρ of each component after `batches` batches, and ρ of all together; begins anew. One batch agrees with itself.
-    pub(super) fn take(&mut self, ownership: &Ownership, components: &[Component], batches: usize) -> Agreed {
+    /// E and ρ of each component after `batches` batches of so many examples each, and ρ of all together; begins anew. One
+    /// batch agrees with itself.
+    pub(super) fn take(
+        &mut self,
+        ownership: &Ownership,
+        components: &[Component],
+        batches: usize,
+        examples: f64,
+    ) -> Agreed {
         let squares = std::mem::take(&mut self.squares);
         let mut sums = vec![0.0; components.len()];
         for ((parameter, first, _), (cols, sum)) in std::mem::take(&mut self.sums) {
@@ -76,12 +92,12 @@ impl Agreement {
         if batches < 2 || squares.is_empty() {
             return Agreed { energies: sums, coherence: vec![1.0; components.len()], overall: 1.0 };
         }
-        agreed(components, &sums, &squares, batches as f64)
+        agreed(components, &sums, &squares, batches as f64, examples)
     }
 }
 
-/// E and ρ of each component from `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches.
-fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64) -> Agreed {
+/// E and ρ of each component from `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches of `examples` each.
+fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64, examples: f64) -> Agreed {
     let n = |i: usize| components[i].parameters.max(1) as f64;
     let energy: Vec<f64> = squares.iter().map(|square| square / b).collect();
     let mean = |i: usize| (sums[i] - squares[i]) / (b * (b - 1.0));
@@ -110,9 +126,13 @@ fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64) -> Ag
             coherence[i] = Estimate { value, variance: centre.variance + own.variance }.not_negative();
         }
     }
-    let energies = (0..own.len()).map(|i| coherence[i].powi(2) * energy[i]).collect();
     let overall = (0..own.len()).map(mean).sum::<f64>() / energy.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    Agreed { energies, coherence, overall: overall.clamp(0.0, 1.0) }
+    let overall = overall.clamp(0.0, 1.0);
+    // From batches of `examples` to those of BATCH.
+    let factor = |rho: f64| (rho + (1.0 - rho) * examples / BATCH).max(f64::MIN_POSITIVE);
+    let energies = (0..own.len()).map(|i| coherence[i].powi(2) * energy[i] / factor(coherence[i])).collect();
+    let coherence = coherence.into_iter().map(|rho| rho / factor(rho)).collect();
+    Agreed { energies, coherence, overall: overall / factor(overall) }
 }
 
 /// What batches agree on.

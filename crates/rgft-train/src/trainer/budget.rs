@@ -41,8 +41,9 @@ pub(super) fn affordable_steps(
             prefix + costs::step(model, extent, &needs, plan.cut)
         });
         spent += (flops + scalars as u64 * update_flops(recipe)) as f64;
+        // The last one is cut to what is left.
         if spent > budget {
-            return step.max(1);
+            return step + 1;
         }
     }
     batches.len()

@@ -13,11 +13,9 @@ impl Trainer<'_> {
     /// Looks at the whole depth without updating anything.
     pub(super) fn probe(&mut self, step: usize, request: ProbeRequest) -> Result<(), TrainError> {
         // Never the data of the step to come: its weights must not depend on its batch.
-        let mut rows =
-            if self.mapped { self.order.seen(request.batches) } else { self.order.hold(request.batches) };
-        if rows.is_empty() {
-            rows = self.order.seen(request.batches);
-        }
+        let to_come = if self.mapped { Vec::new() } else { self.order.last(request.batches) };
+        let holds = !to_come.is_empty();
+        let mut rows = if holds { to_come } else { self.order.seen(request.batches) };
         rows.iter_mut().for_each(|rows| rows.truncate(request.examples));
         // A mean gradient is what two batches agree on.
         if let [only] = rows.as_mut_slice() {
@@ -31,6 +29,10 @@ impl Trainer<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        if holds {
+            self.order.hold(&rows);
+        }
+        let examples = rows.iter().map(Vec::len).sum();
         let mut counted = Flops::default();
         for rows in rows {
             let batch = self.work.train.pack(&rows, None);
@@ -42,7 +44,7 @@ impl Trainer<'_> {
         self.ledger.add(Account::Probe, counted.forward + counted.dx);
         self.ledger.add(Account::Tracking, counted.tracking);
         let probe_flops = counted.total();
-        let found = found(&mut self.tracker, self.work, probe_flops);
+        let found = found(&mut self.tracker, self.work, examples, probe_flops);
         if let Some(report) = self.method.observe(step, &found)? {
             self.mapped = true;
             self.guard.observe_map(step, &report.energies);
@@ -75,10 +77,10 @@ pub(crate) fn probe_batch(
     })
 }
 
-/// What `tracker` found in looks that cost `flops`.
-pub(crate) fn found(tracker: &mut Tracker, work: &Workload, flops: u64) -> Found {
+/// What `tracker` found in looks at so many examples, which cost `flops`.
+pub(crate) fn found(tracker: &mut Tracker, work: &Workload, examples: usize, flops: u64) -> Found {
     let norms = tracking::squared_norms(&work.model, &work.components);
     let energies = tracker.take();
     let (coherence, overall_coherence) = tracker.coherence();
-    Found { energies, norms, coherence, overall_coherence, flops }
+    Found { energies, norms, coherence, overall_coherence, examples, flops }
 }

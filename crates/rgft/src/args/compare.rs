@@ -29,7 +29,7 @@ A suite:
   records = \"records/method\"     # folder of the tracked results; absent: --out
   [set]                          # keys of every recipe
   epochs = 3
-  [task.trec6]                   # recipe, group, metric, learning-rates, last-ks, set
+  [task.trec6]                   # recipe, group, learning-rates, last-ks, set
   recipe = \"trec6.toml\"
   group = \"text\"
 
@@ -136,7 +136,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) records: Option<PathBuf>,
 
-    /// Methods whose results are forgotten first, so that they are run again, separated by commas
+    /// Methods whose runs of this comparison are forgotten first and made again, separated by commas
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     pub(crate) again: Vec<String>,
 }

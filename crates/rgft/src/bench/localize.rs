@@ -1,6 +1,6 @@
 //! `rgft bench localize`: where is a fault that was planted? Asked of every signal, under every α.
 //!
-//! In a fine-tuned model one component is re-initialised as its layer would be (`fault.rs`). Each signal then makes its
+//! In a fine-tuned model one component is re-initialised (`fault.rs`). Each signal then makes its
 //! map from the same training batches, and ranks components by `E_i = α_i·Ê_i`, as the planner does. Three figures, means
 //! over faults with their standard errors (`figures.rs`): recall@1 and recall@3 of the planted component among the
 //! candidates, and the rank correlation, over all kinds of components, with the oracle's gain, which is what training a
@@ -11,13 +11,14 @@ mod figures;
 mod oracle;
 mod trial;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rgft_core::{Alpha, ComponentKind, Signal};
+use rgft_report::compare::Estimate;
 use rgft_train::recipe::{MethodName, RawRecipe, Recipe};
 use rgft_train::{OutFolder, TrainError, Workload};
 use serde::Serialize;
 
-use self::figures::{Figure, Figures};
+use self::figures::Figures;
 pub(crate) use self::trial::Settings;
 use self::trial::{Found, Trial};
 use crate::args::LocalizeArgs;
@@ -27,8 +28,7 @@ use crate::printer::Printer;
 /// The file that is written to `--out`.
 const FILE: &str = "localize.json";
 
-/// A map that gives every component the same energy: what α alone finds. The numbers of a fault are often smaller than
-/// trained ones, which α = `relative` sees without any signal.
+/// A map that gives every component the same energy: what α alone finds.
 const NONE: &str = "none";
 
 /// A line of the table: a signal under one α.
@@ -100,7 +100,8 @@ fn measure(recipe: &Recipe, settings: Settings, say: &mut dyn FnMut(String)) -> 
     let signals = Signal::ALL.into_iter().map(Some).chain([None]);
     for (s, signal) in signals.enumerate() {
         for (a, (name, alpha)) in alphas.iter().enumerate() {
-            let figures = Figures::of(faults.iter().map(|found| found.answers[s][a]));
+            let answers = faults.iter().map(|found| found.answers[s][a]);
+            let figures = Figures::of(answers).context("no fault")?;
             let default = signal == Some(recipe.signal) && *alpha == recipe.alpha;
             let signal = signal.map_or_else(|| NONE.into(), |signal| signal.to_string());
             rows.push(Row { signal, alpha: name.clone(), default, figures, cost: trial.cost(s) });
@@ -156,7 +157,10 @@ fn shown(rows: &[Row]) -> impl Iterator<Item = &Row> {
 }
 
 fn line(row: &Row) -> Vec<String> {
-    let with_error = |figure: Figure| format!("{:.3} ± {:.3}", figure.mean, figure.standard_error);
+    let with_error = |figure: Estimate| match figure.error {
+        Some(error) => format!("{:.3} ± {error:.3}", figure.mean),
+        None => format!("{:.3}", figure.mean),
+    };
     let mark = if row.default { " *" } else { "" };
     let figures = &row.figures;
     vec![

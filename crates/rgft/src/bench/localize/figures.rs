@@ -5,6 +5,7 @@
 //! table most of all energy, whatever is wrong; its rank among all components is kept beside.
 
 use rgft_core::rank_correlation;
+use rgft_report::compare::Estimate;
 use serde::Serialize;
 
 /// What one map says of one fault.
@@ -29,46 +30,32 @@ impl Answer {
     }
 }
 
-/// A mean over faults.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Figure {
-    pub(super) mean: f64,
-    /// Deviation over √n; 0 for a single fault.
-    pub(super) standard_error: f64,
-}
-
-impl Figure {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len().max(1) as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        Self { mean, standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt() }
-    }
-}
-
 /// Figures of a signal under one α.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Figures {
-    pub(super) recall_at_1: Figure,
-    pub(super) recall_at_3: Figure,
-    pub(super) rank_correlation: Figure,
+    pub(super) recall_at_1: Estimate,
+    pub(super) recall_at_3: Estimate,
+    pub(super) rank_correlation: Estimate,
     /// Of the three.
     pub(super) mean: f64,
 }
 
 impl Figures {
-    pub(super) fn of(answers: impl Iterator<Item = Answer>) -> Self {
+    /// `None` without any answer.
+    pub(super) fn of(answers: impl Iterator<Item = Answer>) -> Option<Self> {
         let answers: Vec<Answer> = answers.collect();
-        let figure = |of: &dyn Fn(&Answer) -> f64| Figure::of(&answers.iter().map(of).collect::<Vec<f64>>());
+        let figure =
+            |of: &dyn Fn(&Answer) -> f64| Estimate::of(&answers.iter().map(of).collect::<Vec<f64>>());
         let recall = |at: usize| figure(&move |answer| f64::from(u8::from(answer.rank <= at)));
-        let (recall_at_1, recall_at_3) = (recall(1), recall(3));
-        let rank_correlation = figure(&|answer| answer.rank_correlation);
+        let (recall_at_1, recall_at_3) = (recall(1)?, recall(3)?);
+        let rank_correlation = figure(&|answer| answer.rank_correlation)?;
         let mean = (recall_at_1.mean + recall_at_3.mean + rank_correlation.mean) / 3.0;
-        Self { recall_at_1, recall_at_3, rank_correlation, mean }
+        Some(Self { recall_at_1, recall_at_3, rank_correlation, mean })
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -89,12 +76,13 @@ mod tests {
     fn means_and_standard_errors_by_hand() {
         let answer = |rank, rank_correlation| Answer { rank, rank_among_all: rank, rank_correlation };
         let figures =
-            Figures::of([answer(1, 0.5), answer(3, 0.5), answer(4, 0.5), answer(1, 0.5)].into_iter());
+            Figures::of([answer(1, 0.5), answer(3, 0.5), answer(4, 0.5), answer(1, 0.5)].into_iter())
+                .unwrap();
         assert_eq!(figures.recall_at_1.mean, 0.5);
         // Deviation √(4·0.25/3), over √4.
-        assert!((figures.recall_at_1.standard_error - (1.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
+        assert!((figures.recall_at_1.error.unwrap() - (1.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
         assert_eq!(figures.recall_at_3.mean, 0.75);
-        assert_eq!(figures.rank_correlation, Figure { mean: 0.5, standard_error: 0.0 });
+        assert_eq!(figures.rank_correlation, Estimate { mean: 0.5, error: Some(0.0), count: 4 });
         assert!((figures.mean - 1.75 / 3.0).abs() < 1e-12);
     }
 }

@@ -58,7 +58,7 @@ impl Batches {
         let schedule = BatchSchedule::new(&*work.train, 1.0, recipe.batch_size, 1, seed);
         let third = (schedule.len() / 3).max(1);
         // A mean gradient is what two batches agree on.
-        let of_map = of_map.min(third.max(2));
+        let of_map = of_map.min(third.max(2)).min(schedule.len());
         Self { of_map, held_out: of_map.min(third), schedule }
     }
 
@@ -166,7 +166,9 @@ impl<'a> Trial<'a> {
     ) -> Result<Option<Found>> {
         let planted = self.candidate(seed, n);
         let held_out = batches.held_out();
-        let twin_seed = u64::from(hash(seed as u32 ^ 0x6c62_272e, n as u32));
+        // The same fault in a component, whatever others there are.
+        let round = hash(seed as u32 ^ 0x6c62_272e, (n / self.candidates.len()) as u32);
+        let twin_seed = u64::from(hash(round, planted as u32));
         let twin = Twin::new(self.recipe, &work.model, work.train.outputs(), twin_seed)?;
         twin.plant(&mut work.model, &work.components[planted]);
         let loss_after = oracle::loss(&self.engine, work, &held_out);
@@ -204,7 +206,7 @@ impl<'a> Trial<'a> {
             let under = |(_, alpha): &(String, Alpha)| -> Result<Answer> {
                 let settings = ErrorMapSettings { alpha: alpha.clone(), ..ErrorMapSettings::default() };
                 let mut map = ErrorMap::new(&work.components, settings)?;
-                map.observe(&energies, &norms)?;
+                map.observe(&energies, &norms, 1.0)?;
                 Ok(Answer::of(&map.energies(), planted, self.candidates, &gains))
             };
             answers.push(self.alphas.iter().map(under).collect::<Result<_>>()?);

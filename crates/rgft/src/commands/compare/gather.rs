@@ -1,6 +1,6 @@
 //! From records to what a report shows, and to the JSON document.
 
-use rgft_report::compare::{Comparison, Estimate, Point, Row, Summary, TaskResults};
+use rgft_report::compare::{Comparison, Point, Row, Summary, TaskResults};
 use serde_json::{Value, json};
 
 use super::grid::{Cell, Task};
@@ -15,8 +15,7 @@ pub(super) fn gather(title: &str, conditions: &str, tasks: &[(&Task, &Known)]) -
 
 fn of_task(task: &Task, known: &Known) -> TaskResults {
     let results = || task.cells.iter().filter(|cell| cell.shown).filter_map(|cell| known.result(cell));
-    let own = results().map(|record| &record.metric).next();
-    let metric = task.metric.as_ref().or(own).cloned().unwrap_or_default();
+    let metric = results().map(|record| record.metric.clone()).next().unwrap_or_default();
     // One run without a test metric, and there is no common test.
     let on_test = results().all(|record| record.test.contains_key(&metric));
     let rows = task.arms.iter().enumerate().flat_map(|(arm, settings)| {
@@ -87,9 +86,9 @@ pub(super) fn document(comparison: &Comparison) -> Value {
             "settings": row.settings,
             "budget": row.budget,
             "chosen": row.chosen,
-            "quality": row.quality().map(estimate),
-            "flops_ratio": row.flops_ratio().map(estimate),
-            "seconds": row.seconds().map(estimate),
+            "quality": row.quality(),
+            "flops_ratio": row.flops_ratio(),
+            "seconds": row.seconds(),
             "runs": row.points.iter().map(|point| json!({
                 "seed": point.seed,
                 "quality": point.quality,
@@ -116,9 +115,9 @@ pub(super) fn document(comparison: &Comparison) -> Value {
             "left_out": summary.left_out,
             "methods": summary.standings.iter().map(|line| json!({
                 "method": line.name,
-                "relative_quality": line.relative.map(estimate),
-                "rank": estimate(line.rank),
-                "points": line.points.map(estimate),
+                "relative_quality": line.relative,
+                "rank": line.rank,
+                "points": line.points,
             })).collect::<Vec<_>>(),
         })
     };
@@ -128,8 +127,4 @@ pub(super) fn document(comparison: &Comparison) -> Value {
         "tasks": comparison.tasks.iter().map(task).collect::<Vec<_>>(),
         "summary": Summary::of(comparison, None).iter().map(summary).collect::<Vec<_>>(),
     })
-}
-
-fn estimate(estimate: Estimate) -> Value {
-    json!({ "mean": estimate.mean, "standard_error": estimate.error, "count": estimate.count })
 }

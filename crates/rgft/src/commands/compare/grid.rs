@@ -126,8 +126,6 @@ pub(super) struct Cell {
 pub(super) struct Task {
     pub(super) name: String,
     pub(super) group: String,
-    /// Reported and chosen by, in place of the recipe's own.
-    pub(super) metric: Option<String>,
     pub(super) arms: Vec<Arm>,
     pub(super) cells: Vec<Cell>,
     /// The settings of plain full fine-tuning: what records share.
@@ -154,7 +152,6 @@ impl Task {
         let mut task = Task {
             name: name.to_owned(),
             group: String::new(),
-            metric: None,
             arms: Vec::new(),
             cells: Vec::new(),
             shared: settings(&plain),

@@ -18,6 +18,9 @@ const OF_THE_PLACE: [&str; 3] = ["cache-memory", "out", "threads"];
 /// Methods that follow no error map and make no plan.
 const UNPLANNED: [&str; 5] = ["full", "full-short", "head", "last-k", "only"];
 
+/// What stands among the settings of maps, but says what the components are.
+const OF_COMPONENTS: [&str; 2] = ["granularity", "neuron-group"];
+
 /// What stands among the settings of plans, but concerns whatever trains a part of the model.
 const OF_EVERY_PART: [&str; 2] = ["head-first", "calibration"];
 
@@ -54,7 +57,11 @@ pub(super) fn reads(method: &str, key: &str) -> bool {
         ("last-k" | "only", _) => method == key,
         (_, Some("Prefix cache")) => method != "full",
         (_, Some("Plan")) if OF_EVERY_PART.iter().any(|start| key.starts_with(start)) => method != "full",
-        (_, Some("Error map" | "Plan")) => !UNPLANNED.contains(&method),
+        (key, Some("Error map")) if OF_COMPONENTS.contains(&key) => {
+            method == "only" || !UNPLANNED.contains(&method)
+        }
+        (_, Some("Error map")) => method != "random" && !UNPLANNED.contains(&method),
+        (_, Some("Plan")) => !UNPLANNED.contains(&method),
         _ => true,
     }
 }
@@ -100,6 +107,10 @@ mod tests {
             assert!(!same(&["method=rgft"], &["method=rgft", other]), "{other}");
         }
         assert!(!same(&["method=last-k"], &["method=last-k", "last-k=2"]));
+        assert!(same(&["method=random"], &["method=random", "signal=gram"]), "its map is drawn");
+        for method in [&["method=random"][..], &["method=only", "only=[\"layer.1*\"]"], &["method=rgft"]] {
+            assert!(!same(method, &[method, &["granularity=layer"]].concat()), "{method:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Settings that the runs of a task share stand on a line of their own, `{"base":"1f0c…","settings":{…}}`; a run names
 //! its base and what differs. Of several lines for one run the last one counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rgft_train::TrainError;
@@ -99,7 +99,7 @@ impl Records {
     /// A file that cannot be read; a line that is no record.
     pub(super) fn read(&self) -> Result<BTreeMap<String, Record>, TrainError> {
         let (bases, runs) = self.parse(&self.text()?)?;
-        let named = |record: Record| (identity(&whole(&record, bases.get(&record.base))), record);
+        let named = |record: Record| (identity(&whole(&record, &bases)), record);
         Ok(runs.into_iter().map(named).collect())
     }
 
@@ -135,20 +135,20 @@ impl Records {
         })
     }
 
-    /// Takes out the runs of `methods`.
+    /// Takes out the runs with these identities.
     ///
     /// # Errors
     /// As [`Records::append`].
-    pub(super) fn forget(&self, methods: &[String]) -> Result<(), TrainError> {
+    pub(super) fn forget(&self, identities: &BTreeSet<&str>) -> Result<(), TrainError> {
         if !self.path.exists() {
             return Ok(());
         }
-        self.change(|text, _| {
-            let of_method = |line: &&str| match serde_json::from_str(line) {
-                Ok(Line::Run(record)) => methods.contains(&record.method),
+        self.change(|text, bases| {
+            let is_named = |line: &&str| match serde_json::from_str(line) {
+                Ok(Line::Run(record)) => identities.contains(&*identity(&whole(&record, bases))),
                 _ => false,
             };
-            *text = text.lines().filter(|line| !of_method(line)).map(|line| format!("{line}\n")).collect();
+            *text = text.lines().filter(|line| !is_named(line)).map(|line| format!("{line}\n")).collect();
         })
     }
 
@@ -173,17 +173,19 @@ impl Records {
     }
 
     fn parse(&self, text: &str) -> Result<(BTreeMap<String, Settings>, Vec<Record>), TrainError> {
-        let (mut bases, mut runs) = (BTreeMap::new(), Vec::new());
+        let (mut bases, mut runs) = (BTreeMap::new(), Vec::<Record>::new());
         for (i, text) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let wrong = |problem: String| TrainError::Mismatch {
+                problem: format!("{}:{}: {problem}", self.path.display(), i + 1),
+                hint: "remove the line, or choose other records with --records",
+            };
             match serde_json::from_str(text) {
-                Ok(Line::Run(record)) => runs.push(*record),
-                Ok(Line::Base { base, settings }) => drop(bases.insert(base, settings)),
-                Err(_) => {
-                    return Err(TrainError::Mismatch {
-                        problem: format!("{}:{}: not the record of a run", self.path.display(), i + 1),
-                        hint: "remove the line, or choose other records with --records",
-                    });
+                Ok(Line::Run(record)) if bases.contains_key(&record.base) => runs.push(*record),
+                Ok(Line::Run(record)) => {
+                    return Err(wrong(format!("no line above has the settings of base {}", record.base)));
                 }
+                Ok(Line::Base { base, settings }) => drop(bases.insert(base, settings)),
+                Err(_) => return Err(wrong("not the record of a run".into())),
             }
         }
         Ok((bases, runs))
@@ -191,8 +193,8 @@ impl Records {
 }
 
 /// All settings of a record.
-fn whole(record: &Record, base: Option<&Settings>) -> Settings {
-    let mut settings = base.cloned().unwrap_or_default();
+fn whole(record: &Record, bases: &BTreeMap<String, Settings>) -> Settings {
+    let mut settings = bases.get(&record.base).cloned().unwrap_or_default();
     settings.extend(record.settings.iter().map(owned));
     settings.retain(|_, value| !value.is_null());
     let named =
@@ -259,8 +261,8 @@ mod tests {
             1
         );
 
-        records.forget(&["rgft".into()]).unwrap();
-        assert_eq!(records.read().unwrap().len(), 1);
+        records.forget(&BTreeSet::from(["another", &*identity(&uniform)])).unwrap();
+        assert_eq!(records.read().unwrap().into_keys().collect::<Vec<_>>(), [identity(&shared)]);
     }
 
     #[test]
@@ -268,9 +270,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("task.jsonl");
         std::fs::write(&path, "\n{\"base\":\"0\",\"settings\":{}}\n<<<<<<< HEAD\n").unwrap();
-        let error = Records::new(path).read().unwrap_err();
+        let error = Records::new(path.clone()).read().unwrap_err();
         assert!(
             error.is_bad_input() && error.to_string().contains("task.jsonl:3: not the record"),
+            "{error}"
+        );
+        std::fs::write(&path, line(&Line::Run(Box::new(Record { base: "1f".into(), ..record("full", 0) }))))
+            .unwrap();
+        let error = Records::new(path).read().unwrap_err();
+        assert!(
+            error.to_string().contains("task.jsonl:1: no line above has the settings of base 1f"),
             "{error}"
         );
     }

@@ -89,11 +89,7 @@ pub(super) fn run(cell: &Cell, folder: &Path, claim: &Claim, how: &Conditions) -
         std::fs::read_to_string(&path).map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
     let summary: RunSummary =
         serde_json::from_str(&text).map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
-    let record = record(&summary, course(folder, &summary), how);
-    if !how.keep {
-        tidy(folder);
-    }
-    Ok(record)
+    Ok(record(&summary, course(folder, &summary), how))
 }
 
 /// Whether `folder` holds the finished run of `cell`, left by a process that did not come to put it on record.
@@ -195,8 +191,8 @@ fn short(value: f64) -> f64 {
     format!("{value:.4e}").parse().unwrap_or(value)
 }
 
-/// Removes what is large: weights, tokenizer, events, report.
-fn tidy(folder: &Path) {
+/// Removes what is large: weights, tokenizer, events, report. For a run that is on record.
+pub(super) fn tidy(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if !KEPT.iter().any(|name| entry.file_name() == *name) {
             // What cannot be removed only takes room.

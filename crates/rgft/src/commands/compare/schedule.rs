@@ -33,9 +33,8 @@ impl Known {
 }
 
 /// The validation metric by which `record` is judged.
-pub(super) fn validation(task: &Task, record: &Record) -> Option<f64> {
-    let metric = task.metric.as_ref().unwrap_or(&record.metric);
-    record.validation.get(metric).copied().flatten().filter(|value| value.is_finite())
+pub(super) fn validation(record: &Record) -> Option<f64> {
+    record.validation.get(&record.metric).copied().flatten().filter(|value| value.is_finite())
 }
 
 /// How a choice at a budget stands.
@@ -65,11 +64,10 @@ pub(super) fn decide(task: &Task, known: &Known, arm: usize, budget: f64) -> Dec
     for choice in 0..choices {
         let results: Option<Vec<(f64, &Record)>> = cells()
             .filter(|cell| cell.choice == choice)
-            .map(|cell| known.result(cell).and_then(|record| Some((validation(task, record)?, record))))
+            .map(|cell| known.result(cell).and_then(|record| Some((validation(record)?, record))))
             .collect();
         let Some(results) = results.filter(|results| !results.is_empty()) else { continue };
-        let metric = task.metric.as_ref().unwrap_or(&results[0].1.metric);
-        let sign = if rgft_report::larger_is_better(metric) { 1.0 } else { -1.0 };
+        let sign = if rgft_report::larger_is_better(&results[0].1.metric) { 1.0 } else { -1.0 };
         let score = sign * results.iter().map(|(value, _)| value).sum::<f64>() / results.len() as f64;
         if best.is_none_or(|(_, known)| score > known) {
             best = Some((choice, score));

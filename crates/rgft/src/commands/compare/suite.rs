@@ -51,7 +51,6 @@ struct Written {
 struct WrittenTask {
     recipe: Option<PathBuf>,
     group: Option<String>,
-    metric: Option<String>,
     learning_rates: Option<WrittenRates>,
     last_ks: Option<Vec<usize>>,
     #[serde(default)]
@@ -133,7 +132,7 @@ fn lay_out(name: &str, task: &WrittenTask, common: &Table, grid: &Grid) -> Resul
     assign(&mut raw, &task.set)?;
     let laid_out = Task::new(name, &raw, grid)?;
     let group = task.group.clone().unwrap_or_default();
-    Ok(Task { group, metric: task.metric.clone(), ..laid_out })
+    Ok(Task { group, ..laid_out })
 }
 
 fn assign(raw: &mut RawRecipe, settings: &Table) -> Result<(), RecipeError> {
@@ -196,6 +195,16 @@ mod tests {
         assert_eq!(serde_json::json!(found), serde_json::json!([2.0, 8, 0.0, "m"]));
         assert_eq!(task.arms[1].choices.len(), 4);
         assert_eq!(suite.tasks[1].arms[1].choices.len(), 1);
+    }
+
+    #[test]
+    fn suites_of_the_experiments_are_suites() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for file in std::fs::read_dir(root.join("experiments/suites")).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let text = text.replace("\"experiments/", &format!("\"{}/experiments/", root.display()));
+            assert!(suite(&text, &GridArgs::default(), &[]).unwrap().tasks.len() > 1);
+        }
     }
 
     #[test]

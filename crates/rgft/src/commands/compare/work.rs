@@ -79,7 +79,7 @@ impl Work {
         })
     }
 
-    /// Takes the runs of `methods` off the records, and what is left of them in their folders.
+    /// Takes the runs of these tasks by `methods` off the records, and what is left of them in their folders.
     ///
     /// # Errors
     /// Files that cannot be written.
@@ -88,11 +88,11 @@ impl Work {
             return Ok(());
         }
         for entry in self.lock().iter_mut() {
-            entry.records.forget(methods)?;
-            for cell in &entry.task.cells {
-                if methods.contains(&entry.task.arms[cell.arm].method) {
-                    let _ = std::fs::remove_file(self.folder(&entry.task, cell).join("run.json"));
-                }
+            let of_method = |cell: &&Cell| methods.contains(&entry.task.arms[cell.arm].method);
+            let cells: Vec<&Cell> = entry.task.cells.iter().filter(of_method).collect();
+            entry.records.forget(&cells.iter().map(|cell| &*cell.identity).collect())?;
+            for cell in cells {
+                let _ = std::fs::remove_file(self.folder(&entry.task, cell).join("run.json"));
             }
             entry.read()?;
         }
@@ -181,7 +181,10 @@ impl Work {
             Ok(record) => {
                 let record = named(record);
                 entry.records.append(&entry.task.shared, &cell.settings, record.clone())?;
-                let validation = schedule::validation(&entry.task, &record);
+                if !self.how.keep {
+                    run::tidy(&folder);
+                }
+                let validation = schedule::validation(&record);
                 let words = format!(
                     "{name}: validation {} {}, {:.3} of full, {:.0} s",
                     record.metric,

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::path::Path;
 
 use rgft_core::Axis;
@@ -23,7 +24,7 @@ fn recipe() -> Recipe {
 }
 
 fn settings() -> Settings {
-    Settings { faults: 2, rise: 0.0, seeds: 2, kinds: Vec::new(), steps: 1, oracle: 3, batches: 1, tune: 1 }
+    Settings { faults: 2, rise: -1.0, seeds: 2, kinds: Vec::new(), steps: 1, oracle: 3, batches: 1, tune: 1 }
 }
 
 fn bits(parameters: &Parameters) -> Vec<u32> {
@@ -44,8 +45,14 @@ fn the_model_is_afterwards_what_it_was_before() {
     // Each seed plants a fault in each candidate.
     for pair in found.chunks(2) {
         assert_ne!(pair[0].component, pair[1].component);
-        assert_eq!(pair[0].loss_before, pair[1].loss_before, "the second fault finds the model whole");
     }
+    // The second fault finds the model whole: it is what it would be alone.
+    let second = work.components.iter().position(|component| component.name == found[1].component).unwrap();
+    let alone = [second];
+    let mut trial_of_one = Trial::new(&recipe, &settings, &alphas, &alone);
+    let found_alone = trial_of_one.run(&mut work, &mut |_| {}).unwrap();
+    assert_eq!(found_alone[0].component, found[1].component);
+    assert_eq!(found_alone[0].loss_after, found[1].loss_after);
     let again = trial.run(&mut work, &mut |_| {}).unwrap();
     assert_eq!(serde_json::to_value(&found).unwrap(), serde_json::to_value(&again).unwrap());
 }
@@ -69,6 +76,15 @@ fn a_fault_changes_its_component_and_nothing_else() {
             assert!(owns || old.to_bits() == new.to_bits(), "{} {at}", before[i].name);
             changed += usize::from(old.to_bits() != new.to_bits());
         }
+    }
+    for slice in head.slices.iter().filter(|slice| slice.axis == Axis::Cols) {
+        let norm = |parameters: &Parameters| {
+            let Range { start, end } = slice.range;
+            let rows = parameters[slice.parameter].data.chunks_exact(parameters[slice.parameter].cols());
+            rows.flat_map(|row| &row[start..end]).map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+        };
+        let (old, new) = (norm(&before), norm(work.model.parameters()));
+        assert!((new / old - 1.0).abs() < 1e-5, "{new} was {old}");
     }
     // Weights are drawn anew; biases, which start at 0, may have been 0.
     assert!(changed * 10 > head.parameters * 9, "{changed} of {}", head.parameters);
