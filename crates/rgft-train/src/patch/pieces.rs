@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use rgft_nn::weights::write_beside;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::PatchError;
@@ -72,20 +73,14 @@ pub(crate) fn write(
     let mut header = serde_json::to_vec(&header).map_err(|error| impossible(error.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
 
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = Path::new(&beside);
     let failed = |source| PatchError::Write { path: path.into(), source };
-    let written = || {
+    write_beside(path, failed, |beside| {
         let mut file = BufWriter::with_capacity(CHUNK, File::create(beside).map_err(failed)?);
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&header).map_err(failed)?;
         for piece in &pieces {
             (piece.source)(&mut |bytes| file.write_all(bytes).map_err(failed))?;
         }
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().and_then(|()| std::fs::rename(beside, path)).map_err(failed)
-    };
-    // If what could not be finished cannot be taken away either, the first error is the one to tell.
-    written().inspect_err(|_| drop(std::fs::remove_file(beside)))
+        file.flush().map_err(failed)
+    })
 }
