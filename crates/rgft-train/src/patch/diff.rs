@@ -1,14 +1,10 @@
 //! `diff`: the patch between two model folders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
-use rgft_core::Event;
-
-use super::format::{self, Changed, Description, Made, Patch};
+use super::format::{self, Changed, Description, Patch};
 use super::pieces::Piece;
 use super::slices::{Difference, Selection, Size, size_of, xor};
 use super::tensor_files::{Tensor, TensorFiles};
@@ -26,7 +22,6 @@ pub fn diff(base: &Path, tuned: &Path, out: &Path) -> Result<Patch, PatchError> 
         base: name_of(base),
         base_sha256: fingerprint::of_files(of_base)?,
         scalars: of_base.iter().map(|(_, tensor)| tensor.scalars() as u64).sum(),
-        made: made(tuned),
         ..Description::default()
     };
     let mut pieces = files::compare(&files::read(base)?, &files::read(tuned)?, &mut description);
@@ -151,27 +146,4 @@ fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, &'a
         }
     }
     pairs
-}
-
-/// What the events in `folder` say of its run: method, and every component that a plan made active.
-fn made(folder: &Path) -> Made {
-    let mut made = Made::default();
-    let Ok(events) = File::open(folder.join("events.jsonl")) else { return made };
-    let (mut names, mut active) = (Vec::new(), BTreeSet::new());
-    for line in BufReader::new(events).lines().map_while(Result::ok) {
-        // Steps are most of the lines, and say nothing here.
-        if !line.starts_with(r#"{"event":"run-started""#) && !line.starts_with(r#"{"event":"plan""#) {
-            continue;
-        }
-        match serde_json::from_str(&line) {
-            Ok(Event::RunStarted { method, components, .. }) => {
-                made.method = Some(method);
-                names = components.into_iter().map(|component| component.name).collect();
-            }
-            Ok(Event::Plan { active: planned, .. }) => active.extend(planned),
-            _ => {}
-        }
-    }
-    made.components = active.into_iter().filter_map(|i| names.get(i).cloned()).collect();
-    made
 }

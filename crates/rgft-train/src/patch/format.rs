@@ -19,16 +19,6 @@ const KEY: &str = "rgft-patch";
 /// The format that is written and read here.
 const FORMAT: u64 = 1;
 
-/// How a fine-tuned model was made, as far as its folder tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Made {
-    /// Fine-tuning method.
-    pub method: Option<String>,
-    /// Components that were ever updated, by name.
-    pub components: Vec<String>,
-}
-
 /// What stands in the metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +34,6 @@ pub(crate) struct Description {
     pub(crate) base_sha256: String,
     /// Scalars of the base.
     pub(crate) scalars: u64,
-    pub(crate) made: Made,
     /// Tensors of the fine-tuned model that have bits, another name or another type than in the base, by name.
     pub(crate) changed: BTreeMap<String, Changed>,
     /// Files beside the weights.

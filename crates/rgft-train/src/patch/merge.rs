@@ -127,17 +127,7 @@ fn same_base(patches: [&Patch; 2]) -> Result<(), PatchError> {
 
 /// The description of both, but for what they change.
 fn of_both(patches: [&Patch; 2]) -> Description {
-    let [a, b] = patches.map(|patch| &patch.description);
-    let mut description = Description { changed: BTreeMap::new(), files: BTreeMap::new(), ..a.clone() };
-    let (method, other) = (&mut description.made.method, &b.made.method);
-    if *method != *other {
-        let methods: Vec<&str> = [&*method, other].into_iter().flatten().map(String::as_str).collect();
-        *method = Some(methods.join(" + "));
-    }
-    let components = &mut description.made.components;
-    let known: BTreeSet<String> = components.iter().cloned().collect();
-    components.extend(b.made.components.iter().filter(|name| !known.contains(*name)).cloned());
-    description
+    Description { changed: BTreeMap::new(), files: BTreeMap::new(), ..patches[0].description.clone() }
 }
 
 /// What a patch does with a tensor of the base.
