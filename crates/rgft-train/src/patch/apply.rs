@@ -14,14 +14,14 @@ impl Patch {
     /// fine-tuned model, with the files that it is used with.
     ///
     /// # Errors
-    /// [`PatchError::WrongBase`] if `base` is another model; if `out` holds something or cannot be written.
+    /// [`PatchError::WrongBase`] if `base` is another model, in its tensors or in the files beside them, but for
+    /// `recipe.toml`; if `out` holds something or cannot be written.
     pub fn apply(&self, base: &Path, out: &Path) -> Result<(), PatchError> {
         let weights = TensorFiles::of_folder(base)?;
         self.check_base(base, &weights)?;
-        let files =
-            files::patched(self, base, true)?.map_err(|difference| self.wrong_base(base, difference))?;
+        let files = files::patched(self, base, true, &|difference| self.wrong_base(base, difference))?;
         let damaged = |reason| PatchError::Damaged { path: self.path.clone(), reason };
-        let pieces = self.pieces(&weights, true)?.map_err(damaged)?;
+        let pieces = self.pieces(&weights, true, &damaged)?;
         write_folder(out, &files, pieces)
     }
 
@@ -29,7 +29,8 @@ impl Patch {
     /// the bit.
     ///
     /// # Errors
-    /// [`PatchError::WrongTuned`] if `tuned` is another model; if `out` holds something or cannot be written.
+    /// [`PatchError::WrongTuned`] if taking the changes back from `tuned` does not give the base's tensors, or a file that
+    /// the patch leaves alone is not the base's (one that it changes is not looked at); if `out` holds something or cannot be written.
     pub fn revert(&self, tuned: &Path, out: &Path) -> Result<(), PatchError> {
         let weights = TensorFiles::of_folder(tuned)?;
         let wrong = |difference| PatchError::WrongTuned {
@@ -37,12 +38,12 @@ impl Patch {
             patch: self.path.clone(),
             difference,
         };
-        let pieces = self.pieces(&weights, false)?.map_err(wrong)?;
+        let pieces = self.pieces(&weights, false, &wrong)?;
         // Only the base's own scalars have the base's hash, so nothing need be known of the fine-tuned ones.
         if fingerprint::of_pieces(&pieces)? != self.description.base_sha256 {
             return Err(wrong("reverting it does not give the base's weights".into()));
         }
-        let files = files::patched(self, tuned, false)?.map_err(wrong)?;
+        let files = files::patched(self, tuned, false, &wrong)?;
         write_folder(out, &files, pieces)
     }
 
@@ -61,12 +62,13 @@ impl Patch {
         PatchError::WrongBase { folder: folder.into(), patch, difference, base }
     }
 
-    /// The tensors that come of `input`; what does not fit is told.
+    /// The tensors that come of `input`; `wrong` makes the error of what does not fit.
     fn pieces<'a>(
         &'a self,
         input: &'a TensorFiles,
         forward: bool,
-    ) -> Result<Result<Vec<Piece<'a>>, String>, PatchError> {
+        wrong: &dyn Fn(String) -> PatchError,
+    ) -> Result<Vec<Piece<'a>>, PatchError> {
         let (gone, new, kind) = if forward {
             (&self.removed, &self.added, "tuned")
         } else {
@@ -82,7 +84,7 @@ impl Patch {
             .collect();
         let missing = gone.iter().map(String::as_str).chain(changes.keys().copied());
         if let Some(name) = missing.into_iter().find(|name| input.get(name).is_none()) {
-            return Ok(Err(format!("it has no tensor {name:?}")));
+            return Err(wrong(format!("it has no tensor {name:?}")));
         }
         let mut pieces: Vec<Piece<'a>> = new.iter().filter_map(|name| self.stored(kind, name)).collect();
         for (name, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
@@ -90,14 +92,14 @@ impl Patch {
                 None => pieces.push(Piece::copy(name.into(), input, tensor)),
                 Some((other, change)) => match self.piece(other, change, input, tensor, forward) {
                     Some(piece) => pieces.push(piece),
-                    None => return Ok(Err(format!("its tensor {name:?} has another shape or type"))),
+                    None => return Err(wrong(format!("its tensor {name:?} has another shape or type"))),
                 },
             }
         }
         let mut names = BTreeSet::new();
         match pieces.iter().find(|piece| !names.insert(&piece.name)) {
-            Some(twice) => Ok(Err(format!("two tensors would be called {:?}", twice.name))),
-            None => Ok(Ok(pieces)),
+            Some(twice) => Err(wrong(format!("two tensors would be called {:?}", twice.name))),
+            None => Ok(pieces),
         }
     }
 

@@ -267,6 +267,21 @@ fn another_base_is_refused_in_both_directions() {
             .contains("its tokenizer.json is another one")
     );
     assert!(!place.path("out").exists());
+
+    // The config is the base's too, though the patch changes it: reverting gives back the base's.
+    let place = small();
+    let patch = place.diff();
+    std::fs::write(place.path("base/config.json"), "edited").unwrap();
+    let refused = message(patch.apply(&place.path("base"), &place.path("out")));
+    assert!(refused.contains("its config.json is another one"), "{refused}");
+    // Without one it is another base too; another recipe is none.
+    std::fs::remove_file(place.path("base/config.json")).unwrap();
+    assert!(message(patch.apply(&place.path("base"), &place.path("out"))).contains("config.json"));
+    let place = small();
+    std::fs::write(place.path("tuned/recipe.toml"), "tuned").unwrap();
+    let patch = place.diff();
+    std::fs::write(place.path("base/recipe.toml"), "other").unwrap();
+    patch.apply(&place.path("base"), &place.path("out")).unwrap();
 }
 
 #[test]
@@ -275,6 +290,7 @@ fn shards_are_the_same_base() {
     let patch = place.diff();
     let all = load(&place.path("base/model.safetensors"));
     let sharded = place.model("sharded", &[]);
+    std::fs::copy(place.path("base/config.json"), sharded.join("config.json")).unwrap();
     std::fs::remove_file(sharded.join("model.safetensors")).unwrap();
     save(&sharded.join("a.safetensors"), &all[..1], &[]);
     save(&sharded.join("b.safetensors"), &all[1..], &[("some", "thing")]);
