@@ -20,7 +20,8 @@
 //! are cut and headers are written), and renamed tensors. [`Patch::apply`] checks what it is
 //! given against that SHA-256, [`Patch::revert`] what it would return, before anything is written.
 //!
-//! Everything is read and written piece by piece: no tensor is ever in memory as a whole.
+//! Tensors are read, made and written one at a time, several times over: what is in memory is a few times the largest
+//! of them, never a model.
 
 mod apply;
 mod diff;

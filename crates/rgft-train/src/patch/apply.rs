@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::format::{Change, Patch};
-use super::pieces::{Piece, Source};
-use super::slices::{Difference, xor};
-use super::tensor_files::{Tensor, TensorFiles};
+use super::pieces::Piece;
+use super::tensor_files::TensorFiles;
 use super::{PatchError, files, fingerprint, pieces};
 
 impl Patch {
@@ -74,67 +73,40 @@ impl Patch {
         } else {
             (&self.added, &self.removed, "base")
         };
-        let changes: BTreeMap<&str, (&str, &Change)> = self
-            .changes
-            .iter()
-            .map(|(name, change)| {
-                let base = &change.what.base[..];
-                if forward { (base, (&name[..], change)) } else { (&name[..], (base, change)) }
-            })
+        let changed = self.description.changed.iter();
+        let changes: BTreeMap<&str, (&str, &Change)> = changed
+            .map(|(name, change)| (if forward { &change.base[..] } else { name }, (&name[..], change)))
             .collect();
         let missing = gone.iter().map(String::as_str).chain(changes.keys().copied());
         if let Some(name) = missing.into_iter().find(|name| input.get(name).is_none()) {
             return Err(wrong(format!("it has no tensor {name:?}")));
         }
         let mut pieces: Vec<Piece<'a>> = new.iter().filter_map(|name| self.stored(kind, name)).collect();
-        for (name, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
-            match changes.get(name) {
-                None => pieces.push(Piece::copy(name.into(), input, tensor)),
-                Some((other, change)) => match self.piece(other, change, input, tensor, forward) {
-                    Some(piece) => pieces.push(piece),
-                    None => return Err(wrong(format!("its tensor {name:?} has another shape or type"))),
-                },
+        for (own, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
+            let Some(&(name, change)) = changes.get(own) else {
+                pieces.push(Piece::copy(own.into(), input, tensor));
+                continue;
+            };
+            let (base, tuned) = ((&change.base[..], change.base_dtype), (name, change.dtype));
+            let ((_, from), (to, dtype)) = if forward { (base, tuned) } else { (tuned, base) };
+            if tensor.shape != change.shape || tensor.dtype != from {
+                return Err(wrong(format!("its tensor {own:?} has another shape or type")));
             }
+            let source = Box::new(move || {
+                let mut bytes = input.read(tensor)?;
+                if forward {
+                    bytes = change.widening.widen(bytes);
+                }
+                self.xor(name, change, &mut bytes)?;
+                Ok(if forward { bytes } else { change.widening.narrow(bytes) })
+            });
+            pieces.push(Piece { name: to.into(), dtype, shape: change.shape.clone(), source });
         }
         let mut names = BTreeSet::new();
         match pieces.iter().find(|piece| !names.insert(&piece.name)) {
             Some(twice) => Err(wrong(format!("two tensors would be called {:?}", twice.name))),
             None => Ok(pieces),
         }
-    }
-
-    /// `tensor` of `input` with its difference, called `name`.
-    fn piece<'a>(
-        &'a self,
-        name: &str,
-        change: &'a Change,
-        input: &'a TensorFiles,
-        tensor: &'a Tensor,
-        forward: bool,
-    ) -> Option<Piece<'a>> {
-        let (what, size) = (&change.what, change.size());
-        let (from, to) = if forward { (what.base_dtype, what.dtype) } else { (what.dtype, what.base_dtype) };
-        if tensor.shape != what.shape || tensor.dtype != from {
-            return None;
-        }
-        let difference = self.difference(&change.name);
-        let row = tensor.bytes() / size.rows.max(1);
-        let source: Source<'a> = Box::new(move |sink| {
-            for rows in size.chunks(0..size.rows) {
-                let mut bytes = Vec::new();
-                input.read(tensor, rows.start * row..rows.end * row, &mut bytes)?;
-                if forward {
-                    bytes = change.widening.widen(bytes);
-                }
-                if let Some(difference) = &difference {
-                    xor(&mut bytes, &difference.rows(rows)?);
-                }
-                sink(&if forward { bytes } else { change.widening.narrow(bytes) })?;
-            }
-            Ok(())
-        });
-        let bytes = tensor.scalars() * to.bitsize() / 8;
-        Some(Piece { name: name.into(), dtype: to, shape: what.shape.clone(), bytes, source })
     }
 }
 

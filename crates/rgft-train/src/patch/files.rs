@@ -74,7 +74,7 @@ pub(crate) fn patched(
         if !changes {
             out.extend(found.remove_entry(name));
         } else if let Some(tensor) = patch.tensors.get(&format!("{side}:{name}")) {
-            out.insert(name.clone(), patch.tensors.whole(tensor)?);
+            out.insert(name.clone(), patch.tensors.read(tensor)?);
         }
     }
     Ok(out)

@@ -70,12 +70,13 @@ impl Patch {
     /// If the file is gone.
     pub fn summary(&self) -> Result<PatchSummary, PatchError> {
         let description = &self.description;
-        let mut tensors: Vec<_> = self.changes.values().filter_map(|change| self.slices(change)).collect();
+        let mut tensors: Vec<_> =
+            self.description.changed.iter().filter_map(|(name, change)| self.slices(name, change)).collect();
         tensors.extend(self.added.union(&self.removed).map(|name| self.whole(name)));
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let bytes = std::fs::metadata(&self.path).map(|file| file.len());
         let scalars = tensors.iter().map(|tensor| tensor.scalars).sum();
-        let changes = || self.changes.values();
+        let changes = || description.changed.iter();
         Ok(PatchSummary {
             format: description.format,
             version: description.version.clone(),
@@ -84,8 +85,8 @@ impl Patch {
             bytes: bytes.map_err(|source| PatchError::Read { path: self.path.clone(), source })?,
             scalars,
             share: self.share(scalars),
-            renamed: changes().filter(|change| change.name != change.what.base).count(),
-            widened: changes().filter(|change| change.widening != Widening::None).count(),
+            renamed: changes().filter(|(name, change)| **name != change.base).count(),
+            widened: changes().filter(|(_, change)| change.widening != Widening::None).count(),
             tensors,
             files: self.files(),
         })
@@ -99,16 +100,16 @@ impl Patch {
         self.tensors.get(tensor).map_or(0, |tensor| tensor.bytes() as u64)
     }
 
-    fn slices(&self, change: &Change) -> Option<TensorSummary> {
-        let (selection, size, name) = (change.selection.as_ref()?, change.size(), &change.name);
+    fn slices(&self, name: &str, change: &Change) -> Option<TensorSummary> {
+        let (selection, size) = (change.selection.as_ref()?, change.size);
         let [a, b] = selection.shape(size);
         let scalars = (a * b) as u64;
         let kind = selection.axis.name();
         Some(TensorSummary {
-            name: name.clone(),
+            name: name.into(),
             kind,
             slices: selection.count(),
-            of: if kind == "rows" { size.rows } else { size.cols },
+            of: size.along(selection.axis),
             scalars,
             bytes: self.bytes(&format!("bits:{name}")) + self.bytes(&format!("{kind}:{name}")),
             share: self.share(scalars),

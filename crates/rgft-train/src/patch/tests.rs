@@ -230,17 +230,6 @@ fn a_half_precision_base_costs_only_what_changed() {
 }
 
 #[test]
-fn tensors_larger_than_a_chunk_go_through() {
-    let f = |tuned: bool| move |n: usize| if tuned && n % 700 == 699 { -1.0 } else { n as f32 };
-    let base = [floats("wide", &[2, 400_000], f(false)), floats("long", &[1200, 700], f(false))];
-    let tuned = [floats("wide", &[2, 400_000], f(true)), floats("long", &[1200, 700], f(true))];
-    let place = Place::with(&base, &tuned);
-    let summary = place.diff().summary().unwrap();
-    assert_eq!((summary.tensors[0].kind, summary.tensors[0].slices), ("columns", 1));
-    place.round_trip();
-}
-
-#[test]
 fn another_base_is_refused_in_both_directions() {
     let place = small();
     let patch = place.diff();
@@ -483,16 +472,15 @@ fn equal_changes_are_no_conflict() {
     assert_eq!(weights_of(&place, &merged), (0..240).map(a).collect::<Vec<_>>());
 }
 
-#[test]
-fn heads_of_other_shapes_conflict_as_wholes() {
-    let head = |n: usize, x: f32| floats("head", &[n, 2], move |_| x);
-    let place = Place::with(&[head(2, 0.0)], &[]);
-    for (name, tensor) in [("a", head(3, 1.0)), ("b", head(2, 2.0))] {
-        let folder = place.model(name, &[tensor]);
+/// A base and two that were made of it: their patches conflict, and merged are the preferred one's.
+fn is_taken_whole(base: &[T], tuned: [&[T]; 2], conflict: &str) {
+    let place = Place::with(base, &[]);
+    for (name, tensors) in ["a", "b"].into_iter().zip(tuned) {
+        let folder = place.model(name, tensors);
         diff(&place.path("base"), &folder, &place.path(&format!("{name}.patch"))).unwrap();
     }
     let refused = message(merged(&place, None));
-    assert!(refused.contains("head as a whole") && refused.contains("config.json"), "{refused}");
+    assert!(refused.contains(conflict) && refused.contains("config.json"), "{refused}");
     for (prefer, name) in [(Prefer::First, "a"), (Prefer::Second, "b")] {
         let merged = merged(&place, Some(prefer)).unwrap();
         let out = place.path(&format!("out-{name}"));
@@ -503,6 +491,22 @@ fn heads_of_other_shapes_conflict_as_wholes() {
             );
         }
     }
+}
+
+#[test]
+fn heads_of_other_shapes_conflict_as_wholes() {
+    let head = |n: usize, x: f32| floats("head", &[n, 2], move |_| x);
+    is_taken_whole(&[head(2, 0.0)], [&[head(3, 1.0)], &[head(2, 2.0)]], "head as a whole");
+}
+
+#[test]
+fn a_renamed_tensor_has_one_owner() {
+    let renamed = |x: f32| floats("bert.pooler.weight", &[2, 2], move |_| x);
+    // Narrowed, so it is one removed and one new.
+    let narrowed = || t("bert.pooler.weight", Dtype::BF16, &[2, 2], vec![1; 8]);
+    let base = [floats("pooler.weight", &[2, 2], |_| 0.0)];
+    is_taken_whole(&base, [&[renamed(1.0)], &[narrowed()]], "pooler.weight as a whole");
+    is_taken_whole(&base, [&[narrowed()], &[renamed(1.0)]], "pooler.weight as a whole");
 }
 
 #[test]

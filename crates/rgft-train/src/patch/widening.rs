@@ -4,9 +4,10 @@ use half::f16;
 use safetensors::tensor::Dtype;
 
 /// How the scalars of a base become those that are compared with the fine-tuned ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Widening {
     /// They stay.
+    #[default]
     None,
     /// BF16 → F32.
     Bf16,

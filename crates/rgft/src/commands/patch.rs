@@ -11,9 +11,6 @@ use serde_json::json;
 use crate::args::{PatchAction as Action, Side};
 use crate::printer::Printer;
 
-/// Runs of slices that a line names.
-const NAMED: usize = 4;
-
 pub(crate) fn run(action: &Action, printer: &mut Printer) -> Result<()> {
     match action {
         Action::Diff { base, tuned, out } => diff(base, tuned, out, printer),
@@ -86,22 +83,13 @@ fn merge(
                 "file" | "tensor" => ["", "all"].map(String::from),
                 _ => [overlap.scalars, overlap.differ].map(|count| count.to_string()),
             };
-            vec![overlap.name.clone(), place(overlap), scalars, differ]
+            vec![overlap.to_string(), scalars, differ]
         };
         let rows: Vec<Vec<String>> = overlaps.iter().map(row).collect();
-        printer.table(&["both change", "where", "scalars", "differ"], &rows)?;
+        printer.table(&["both change", "scalars", "differ"], &rows)?;
     }
     printer.text(&in_words(&summary))?;
     Ok(printer.document(&MergeDocument { overlaps, patch: summary })?)
-}
-
-fn place(overlap: &Overlap) -> String {
-    if overlap.slices.is_empty() {
-        return overlap.kind.into();
-    }
-    let runs = overlap.slices.iter().take(NAMED).map(|[begin, end]| format!("{begin}..{end}"));
-    let more = if overlap.slices.len() > NAMED { ", …" } else { "" };
-    format!("{} {}{more}", overlap.kind, runs.collect::<Vec<_>>().join(", "))
 }
 
 const HEADER: [&str; 5] = ["tensor", "slices", "scalars", "bytes", "of the model"];
