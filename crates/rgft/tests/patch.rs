@@ -159,8 +159,8 @@ fn another_model_is_refused() {
     hint: revert the very model that the patch was made from or applied to
     ");
     assert_snapshot!(refused(&["patch", "show", &format!("{base}/model.safetensors")]), @"
-    error: TMP/base/model.safetensors: a safetensors file, but not a patch
-    hint: patches are made by rgft patch diff and by rgft train
+    error: TMP/base/model.safetensors: no sound patch: a safetensors file without a description of changes
+    hint: copy it again, or make one with rgft patch diff
     ");
     assert_snapshot!(refused(&["patch", "apply", base, &patch, "--out", tuned]), @"
     error: TMP/tuned: holds files

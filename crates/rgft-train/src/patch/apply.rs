@@ -126,5 +126,5 @@ fn write_folder(
     }
     std::fs::create_dir_all(out).map_err(unusable)?;
     files::write(out, files)?;
-    pieces::write(&out.join("model.safetensors"), ("format", "pt".into()), pieces)
+    pieces::write(&out.join("model.safetensors"), ("format", "pt".into()), pieces, |_| Ok(()))
 }

@@ -18,6 +18,11 @@ const KEY: &str = "rgft-patch";
 /// The format that is written and read here.
 const FORMAT: u64 = 1;
 
+/// Bytes of a tensor that are made on the word of any patch, and how many times what a patch stores: merging sees no
+/// base that would vouch for a shape.
+const MOST_BYTES: usize = 1 << 30;
+const MOST_TIMES: usize = 1 << 16;
+
 /// What stands in the metadata.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,23 +151,28 @@ impl Patch {
     /// Opens a patch and checks it against its checksum and against itself.
     ///
     /// # Errors
-    /// [`PatchError::NotAPatch`], [`PatchError::Damaged`], or that it cannot be read.
+    /// [`PatchError::Damaged`], or that it cannot be read.
     pub fn open(path: &Path) -> Result<Self, PatchError> {
-        let tensors = TensorFiles::of_file(path)?;
-        let not = |reason: String| PatchError::NotAPatch { path: path.into(), reason };
+        Self::of_tensors(TensorFiles::of_file(path)?, path)
+    }
+
+    /// Checks what was read of `path`.
+    fn of_tensors(tensors: TensorFiles, path: &Path) -> Result<Self, PatchError> {
         let damaged = |reason: String| PatchError::Damaged { path: path.into(), reason };
-        let text = tensors.metadata(KEY).ok_or_else(|| not("a safetensors file, but not a patch".into()))?;
+        let text = tensors
+            .metadata(KEY)
+            .ok_or_else(|| damaged("a safetensors file without a description of changes".into()))?;
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(FORMAT) => {}
             Some(other) => {
-                return Err(not(format!("a patch of format {other}, this version reads format {FORMAT}")));
+                return Err(damaged(format!("of format {other}, this version reads format {FORMAT}")));
             }
             None => return Err(damaged("its description has no format".into())),
         }
         let description: Description =
-            serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         let copies: Vec<Piece<'_>> =
             tensors.iter().map(|(name, tensor)| Piece::copy(name.into(), &tensors, tensor)).collect();
         if checksum(&description, &copies)? != description.contents {
@@ -234,9 +244,14 @@ impl Patch {
         Ok(())
     }
 
-    /// The difference of tensor `name`, zeros included.
+    /// The difference of tensor `name`, zeros included; refused where so large a tensor is not to be believed.
     pub(crate) fn difference(&self, name: &str, change: &Change) -> Result<Vec<u8>, PatchError> {
-        let mut bits = vec![0; change.size.bytes()];
+        let (bytes, stored) = (change.size.bytes(), self.tensors.iter().map(|(_, tensor)| tensor.bytes()));
+        if bytes > MOST_BYTES.max(stored.sum::<usize>().saturating_mul(MOST_TIMES)) {
+            let reason = format!("{name:?} of {bytes} bytes is too large for what is stored");
+            return Err(PatchError::Damaged { path: self.path.clone(), reason });
+        }
+        let mut bits = vec![0; bytes];
         self.xor(name, change, &mut bits)?;
         Ok(bits)
     }
@@ -248,7 +263,8 @@ impl Patch {
     }
 }
 
-/// Writes a patch and opens it; fills in format, version and checksum. An earlier patch is replaced, nothing else.
+/// Writes a patch and opens it; fills in format, version and checksum. An earlier patch is replaced, nothing else, and
+/// only by one that can be read.
 pub(crate) fn write(
     path: &Path,
     mut description: Description,
@@ -266,8 +282,9 @@ pub(crate) fn write(
     description.format = FORMAT;
     description.version = env!("CARGO_PKG_VERSION").into();
     description.contents = checksum(&description, &pieces)?;
-    pieces::write(path, (KEY, text(&description)), pieces)?;
-    Patch::open(path)
+    pieces::write(path, (KEY, text(&description)), pieces, |beside| {
+        Patch::of_tensors(TensorFiles::of_file(beside)?.called(path), path)
+    })
 }
 
 /// SHA-256 of a description, but for this field, and of the tensors beside it.

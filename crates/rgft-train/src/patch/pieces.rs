@@ -33,13 +33,14 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Writes a safetensors file with at most one entry of metadata, whole or not at all; laid out as the format's own
-/// library does, so equal tensors give equal files.
-pub(crate) fn write(
+/// Writes a safetensors file with one entry of metadata, whole or not at all; laid out as the format's own library does,
+/// so equal tensors give equal files. `check` is given the written file before it has its name.
+pub(crate) fn write<T>(
     path: &Path,
     metadata: (&str, String),
     mut pieces: Vec<Piece<'_>>,
-) -> Result<(), PatchError> {
+    check: impl FnOnce(&Path) -> Result<T, PatchError>,
+) -> Result<T, PatchError> {
     pieces.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
     let mut end = 0;
     let infos = pieces.iter().map(|piece| {
@@ -64,6 +65,6 @@ pub(crate) fn write(
         for piece in &pieces {
             file.write_all(&(piece.source)()?).map_err(failed)?;
         }
-        Ok(())
+        check(beside)
     })
 }

@@ -57,6 +57,12 @@ impl TensorFiles {
         Ok(all)
     }
 
+    /// The same files, for messages all called `path`.
+    pub(crate) fn called(mut self, path: &Path) -> Self {
+        self.files.iter_mut().for_each(|file| file.0 = path.into());
+        self
+    }
+
     /// Reads a header and checks it against the file's length.
     fn add(&mut self, path: &Path) -> Result<(), NnError> {
         let io = |source| NnError::Io { path: path.into(), source };

@@ -303,20 +303,28 @@ fn files_of_a_folder_that_holds_something_are_left_alone() {
     place.diff();
 }
 
-/// Writes a patch whose checksum is right, after `change` of its description and tensors.
+/// Writes over the patch of `place` one whose checksum is right, after `change` of its description and tensors.
+fn forge(
+    place: &Place,
+    change: impl FnOnce(&mut format::Description, &mut Vec<T>),
+) -> Result<Patch, PatchError> {
+    let mut description = place.diff().description;
+    let mut tensors = load(&place.path("patch"));
+    change(&mut description, &mut tensors);
+    let pieces =
+        tensors.into_iter().map(|t| pieces::Piece::of_bytes(t.name, t.dtype, t.shape, t.bytes)).collect();
+    format::write(&place.path("patch"), description, pieces)
+}
+
+/// Why such a patch is refused, at the latest when it is applied.
 fn forged(change: impl FnOnce(&mut format::Description, &mut Vec<T>)) -> String {
     let place = small();
-    let patch = place.diff();
-    let mut tensors = load(&place.path("patch"));
-    let mut description = patch.description.clone();
-    change(&mut description, &mut tensors);
-    let pieces = tensors
-        .iter()
-        .map(|t| pieces::Piece::of_bytes(t.name.clone(), t.dtype, t.shape.clone(), t.bytes.clone()));
-    message(
-        format::write(&place.path("forged"), description, pieces.collect())
-            .and_then(|patch| patch.apply(&place.path("base"), &place.path("out"))),
-    )
+    let written = forge(&place, change);
+    // What cannot be read back never gets the name, and the earlier patch stays.
+    if written.is_err() {
+        Patch::open(&place.path("patch")).unwrap();
+    }
+    message(written.and_then(|patch| patch.apply(&place.path("base"), &place.path("out"))))
 }
 
 fn tensor<'a>(tensors: &'a mut [T], name: &str) -> &'a mut T {
@@ -382,7 +390,7 @@ fn other_files_are_no_patches() {
     let place = small();
     place.diff();
     let open = |path: &str| message(Patch::open(&place.path(path)));
-    assert!(open("base/model.safetensors").contains("not a patch"));
+    assert!(open("base/model.safetensors").contains("without a description"));
     assert!(open("base/config.json").contains("not a whole safetensors file"));
     assert!(open("nowhere").contains("nowhere"));
     assert!(open("base").contains("base"));
@@ -394,6 +402,22 @@ fn other_files_are_no_patches() {
     assert!(open("short").contains("shorter than a header"));
     std::fs::write(place.path("long"), u64::MAX.to_le_bytes()).unwrap();
     assert!(open("long").contains("longer than the file"));
+}
+
+#[test]
+fn a_small_patch_cannot_have_a_huge_tensor_made() {
+    let place = small();
+    let size = format!("[1, {}]", u32::MAX);
+    let huge = format!(r#"{{"shape": {size}, "dtype": "F64", "base": "huge", "base_dtype": "F64"}}"#);
+    forge(&place, |description, tensors| {
+        description.changed.insert("huge".into(), serde_json::from_str(&huge).unwrap());
+        tensors.push(t("bits:huge", Dtype::U64, &[1, 1], vec![1; 8]));
+        tensors.push(t("columns:huge", Dtype::U32, &[1, 2], runs(&[[0, 1]])));
+    })
+    .unwrap();
+    let patch = place.path("patch");
+    let refused = message(merge(&patch, &patch, None, &place.path("merged")));
+    assert!(refused.contains(r#""huge" of 34359738360 bytes"#), "{refused}");
 }
 
 // ---- merge ----
