@@ -139,46 +139,39 @@ impl<'a> Checkpoint<'a> {
         };
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let tensors = self.tensors.iter().map(|stored| (&stored.name[..], stored));
-        let beside = beside(path);
-        let written = safetensors::serialize_to_file(tensors, Some(metadata), &beside);
-        written.map_err(failed).inspect_err(|_| discard(&beside))?;
-        let renamed = File::open(&beside)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&beside, path));
-        renamed.map_err(|source| {
-            discard(&beside);
-            NnError::Io { path: path.into(), source }
+        let io = |source| failed(SafeTensorError::IoError(source));
+        write_beside(path, io, |beside| {
+            safetensors::serialize_to_file(tensors, Some(metadata), beside).map_err(failed)
         })
     }
 }
 
-/// Takes away what could not be finished; if that fails too, the first error is the one to tell.
-fn discard(beside: &Path) {
-    let _ = std::fs::remove_file(beside);
-}
-
-/// Where a file is written before it gets its name.
-fn beside(path: &Path) -> PathBuf {
+/// Writes a file beside its final name, flushes it to the disk and renames it: readers see the old file or the new one,
+/// never a part. `write` is given the name beside; what it refuses never gets the final name.
+///
+/// # Errors
+/// That of `write`; what the file system says, made by `failed`.
+pub fn write_beside<T, E>(
+    path: &Path,
+    failed: impl FnOnce(std::io::Error) -> E,
+    write: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
-    PathBuf::from(beside)
+    let beside = Path::new(&beside);
+    let finish =
+        || File::options().write(true).open(beside)?.sync_all().and_then(|()| std::fs::rename(beside, path));
+    let written = write(beside).and_then(|made| finish().map(|()| made).map_err(failed));
+    // If what could not be finished cannot be taken away either, the first error is the one to tell.
+    written.inspect_err(|_| drop(std::fs::remove_file(beside)))
 }
 
-/// Writes a file beside its final name, flushes it to the disk and renames it: readers see the old file or the
-/// new one, never a part.
+/// Writes `bytes` to a file as [`write_beside`] does.
 ///
 /// # Errors
 /// As the file system says.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let beside = beside(path);
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().inspect_err(|_| discard(&beside))
+    write_beside(path, |error| error, |beside| std::fs::write(beside, bytes))
 }
 
 /// The files that hold a folder's weights: `model.safetensors`, or all shards that `model.safetensors.index.json` names.

@@ -17,10 +17,11 @@
 //!
 //! The file's metadata has one key, `rgft-patch`, whose JSON is the `Description`: a checksum of
 //! the patch, the SHA-256 of the base's tensors (names, types, shapes, scalars, by name: independent of how files
-//! are cut and headers are written), renamed tensors, and how the model was made. [`Patch::apply`] checks what it is
+//! are cut and headers are written), and renamed tensors. [`Patch::apply`] checks what it is
 //! given against that SHA-256, [`Patch::revert`] what it would return, before anything is written.
 //!
-//! Everything is read and written piece by piece: no tensor is ever in memory as a whole.
+//! Tensors are read, made and written one at a time, several times over: what is in memory is a few times the largest
+//! of them, never a model.
 
 mod apply;
 mod diff;
@@ -40,6 +41,6 @@ mod tests;
 
 pub use diff::diff;
 pub use error::PatchError;
-pub use format::{Made, Patch};
+pub use format::Patch;
 pub use merge::{Merged, Overlap, Prefer, merge};
 pub use summary::{FileSummary, PatchSummary, TensorSummary};

@@ -116,14 +116,10 @@ fn diff_writes_what_the_run_wrote() {
     let out = folder("diff.safetensors");
     let printed = document(&["patch", "diff", base, tuned, "--out", &out]);
     assert!(std::fs::read(&out).unwrap() == read(tuned, "patch.safetensors"));
-    let shown = document(&["patch", "show", &out, "--base", base]);
-    assert_eq!(printed, shown);
-    assert_eq!((&shown["method"], &shown["base"]), (&"rgft".into(), &"base".into()));
-    assert!(!shown["components"].as_array().unwrap().is_empty());
+    let shown = document(&["patch", "show", &out]);
+    assert_eq!((&printed, &shown["base"]), (&shown, &"base".into()));
     let tensors = shown["tensors"].as_array().unwrap();
     assert!(!tensors.is_empty() && tensors.iter().all(|tensor| tensor["bytes"].as_u64() > Some(0)));
-    let known = tensors.iter().filter(|tensor| tensor["relative_change"].as_f64() > Some(0.0));
-    assert!(known.count() > 0, "{shown}");
 }
 
 #[test]
@@ -134,15 +130,14 @@ fn a_run_of_the_head_has_a_small_patch() {
     let shown: Vec<&str> = shown.lines().filter(|line| !line.starts_with("recipe.toml")).collect();
     let shown = shown.join("\n");
     assert_snapshot!(shown.split(", patch of").next().unwrap(), @"
-    tensor                    slices  scalars  bytes  of the model  change
+    tensor                    slices  scalars  bytes  of the model
     classifier.bias    10 of 10 rows       10     48        0.01 %
     classifier.weight  10 of 10 rows      640   2568        0.41 %
     config.json              changed            1577
     base base, SHA-256 fa867d1489e5…
-    made by head, components updated: 1
     2 tensors changed, 650 scalars (0.42 % of the model)
     ");
-    let shown = document(&["patch", "show", &patch_of(head), "--base", base]);
+    let shown = document(&["patch", "show", &patch_of(head)]);
     assert!(shown["share"].as_f64() < Some(0.1), "{shown}");
     let size = |path: String| std::fs::metadata(path).unwrap().len();
     assert_eq!(shown["bytes"].as_u64(), Some(size(patch_of(head))));
@@ -159,18 +154,13 @@ fn another_model_is_refused() {
     error: TMP/head: not the base of TMP/tuned/patch.safetensors: its weights have SHA-256 FOUND…, expected fa867d1489e5…
     hint: the patch was made from "base"
     "#);
-    let message = refused(&["patch", "show", &patch, "--base", tuned]);
-    assert_snapshot!(without_found(message), @r#"
-    error: TMP/tuned: not the base of TMP/tuned/patch.safetensors: its weights have SHA-256 FOUND…, expected fa867d1489e5…
-    hint: the patch was made from "base"
-    "#);
     assert_snapshot!(refused(&["patch", "revert", head, &patch, "--out", &out]), @"
     error: TMP/head: not what TMP/tuned/patch.safetensors makes of its base: reverting it does not give the base's weights
     hint: revert the very model that the patch was made from or applied to
     ");
     assert_snapshot!(refused(&["patch", "show", &format!("{base}/model.safetensors")]), @"
-    error: TMP/base/model.safetensors: a safetensors file, but not a patch
-    hint: patches are made by rgft patch diff and by rgft train
+    error: TMP/base/model.safetensors: no sound patch: a safetensors file without a description of changes
+    hint: copy it again, or make one with rgft patch diff
     ");
     assert_snapshot!(refused(&["patch", "apply", base, &patch, "--out", tuned]), @"
     error: TMP/tuned: holds files

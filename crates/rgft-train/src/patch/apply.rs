@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::format::{Change, Patch};
-use super::pieces::{Piece, Source};
-use super::slices::{Difference, xor};
-use super::tensor_files::{Tensor, TensorFiles};
+use super::pieces::Piece;
+use super::tensor_files::TensorFiles;
 use super::{PatchError, files, fingerprint, pieces};
 
 impl Patch {
@@ -14,14 +13,14 @@ impl Patch {
     /// fine-tuned model, with the files that it is used with.
     ///
     /// # Errors
-    /// [`PatchError::WrongBase`] if `base` is another model; if `out` holds something or cannot be written.
+    /// [`PatchError::WrongBase`] if `base` is another model, in its tensors or in the files beside them, but for
+    /// `recipe.toml`; if `out` holds something or cannot be written.
     pub fn apply(&self, base: &Path, out: &Path) -> Result<(), PatchError> {
         let weights = TensorFiles::of_folder(base)?;
         self.check_base(base, &weights)?;
-        let files =
-            files::patched(self, base, true)?.map_err(|difference| self.wrong_base(base, difference))?;
+        let files = files::patched(self, base, true, &|difference| self.wrong_base(base, difference))?;
         let damaged = |reason| PatchError::Damaged { path: self.path.clone(), reason };
-        let pieces = self.pieces(&weights, true)?.map_err(damaged)?;
+        let pieces = self.pieces(&weights, true, &damaged)?;
         write_folder(out, &files, pieces)
     }
 
@@ -29,7 +28,8 @@ impl Patch {
     /// the bit.
     ///
     /// # Errors
-    /// [`PatchError::WrongTuned`] if `tuned` is another model; if `out` holds something or cannot be written.
+    /// [`PatchError::WrongTuned`] if taking the changes back from `tuned` does not give the base's tensors, or a file that
+    /// the patch leaves alone is not the base's (one that it changes is not looked at); if `out` holds something or cannot be written.
     pub fn revert(&self, tuned: &Path, out: &Path) -> Result<(), PatchError> {
         let weights = TensorFiles::of_folder(tuned)?;
         let wrong = |difference| PatchError::WrongTuned {
@@ -37,12 +37,12 @@ impl Patch {
             patch: self.path.clone(),
             difference,
         };
-        let pieces = self.pieces(&weights, false)?.map_err(wrong)?;
+        let pieces = self.pieces(&weights, false, &wrong)?;
         // Only the base's own scalars have the base's hash, so nothing need be known of the fine-tuned ones.
         if fingerprint::of_pieces(&pieces)? != self.description.base_sha256 {
             return Err(wrong("reverting it does not give the base's weights".into()));
         }
-        let files = files::patched(self, tuned, false)?.map_err(wrong)?;
+        let files = files::patched(self, tuned, false, &wrong)?;
         write_folder(out, &files, pieces)
     }
 
@@ -61,78 +61,52 @@ impl Patch {
         PatchError::WrongBase { folder: folder.into(), patch, difference, base }
     }
 
-    /// The tensors that come of `input`; what does not fit is told.
+    /// The tensors that come of `input`; `wrong` makes the error of what does not fit.
     fn pieces<'a>(
         &'a self,
         input: &'a TensorFiles,
         forward: bool,
-    ) -> Result<Result<Vec<Piece<'a>>, String>, PatchError> {
+        wrong: &dyn Fn(String) -> PatchError,
+    ) -> Result<Vec<Piece<'a>>, PatchError> {
         let (gone, new, kind) = if forward {
             (&self.removed, &self.added, "tuned")
         } else {
             (&self.added, &self.removed, "base")
         };
-        let changes: BTreeMap<&str, (&str, &Change)> = self
-            .changes
-            .iter()
-            .map(|(name, change)| {
-                let base = &change.what.base[..];
-                if forward { (base, (&name[..], change)) } else { (&name[..], (base, change)) }
-            })
+        let changed = self.description.changed.iter();
+        let changes: BTreeMap<&str, (&str, &Change)> = changed
+            .map(|(name, change)| (if forward { &change.base[..] } else { name }, (&name[..], change)))
             .collect();
         let missing = gone.iter().map(String::as_str).chain(changes.keys().copied());
         if let Some(name) = missing.into_iter().find(|name| input.get(name).is_none()) {
-            return Ok(Err(format!("it has no tensor {name:?}")));
+            return Err(wrong(format!("it has no tensor {name:?}")));
         }
         let mut pieces: Vec<Piece<'a>> = new.iter().filter_map(|name| self.stored(kind, name)).collect();
-        for (name, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
-            match changes.get(name) {
-                None => pieces.push(Piece::copy(name.into(), input, tensor)),
-                Some((other, change)) => match self.piece(other, change, input, tensor, forward) {
-                    Some(piece) => pieces.push(piece),
-                    None => return Ok(Err(format!("its tensor {name:?} has another shape or type"))),
-                },
+        for (own, tensor) in input.iter().filter(|(name, _)| !gone.contains(*name)) {
+            let Some(&(name, change)) = changes.get(own) else {
+                pieces.push(Piece::copy(own.into(), input, tensor));
+                continue;
+            };
+            let (base, tuned) = ((&change.base[..], change.base_dtype), (name, change.dtype));
+            let ((_, from), (to, dtype)) = if forward { (base, tuned) } else { (tuned, base) };
+            if tensor.shape != change.shape || tensor.dtype != from {
+                return Err(wrong(format!("its tensor {own:?} has another shape or type")));
             }
-        }
-        let mut names = BTreeSet::new();
-        match pieces.iter().find(|piece| !names.insert(&piece.name)) {
-            Some(twice) => Ok(Err(format!("two tensors would be called {:?}", twice.name))),
-            None => Ok(Ok(pieces)),
-        }
-    }
-
-    /// `tensor` of `input` with its difference, called `name`.
-    fn piece<'a>(
-        &'a self,
-        name: &str,
-        change: &'a Change,
-        input: &'a TensorFiles,
-        tensor: &'a Tensor,
-        forward: bool,
-    ) -> Option<Piece<'a>> {
-        let (what, size) = (&change.what, change.size());
-        let (from, to) = if forward { (what.base_dtype, what.dtype) } else { (what.dtype, what.base_dtype) };
-        if tensor.shape != what.shape || tensor.dtype != from {
-            return None;
-        }
-        let difference = self.difference(&change.name);
-        let row = tensor.bytes() / size.rows.max(1);
-        let source: Source<'a> = Box::new(move |sink| {
-            for rows in size.chunks(0..size.rows) {
-                let mut bytes = Vec::new();
-                input.read(tensor, rows.start * row..rows.end * row, &mut bytes)?;
+            let source = Box::new(move || {
+                let mut bytes = input.read(tensor)?;
                 if forward {
                     bytes = change.widening.widen(bytes);
                 }
-                if let Some(difference) = &difference {
-                    xor(&mut bytes, &difference.rows(rows)?);
-                }
-                sink(&if forward { bytes } else { change.widening.narrow(bytes) })?;
-            }
-            Ok(())
-        });
-        let bytes = tensor.scalars() * to.bitsize() / 8;
-        Some(Piece { name: name.into(), dtype: to, shape: what.shape.clone(), bytes, source })
+                self.xor(name, change, &mut bytes)?;
+                Ok(if forward { bytes } else { change.widening.narrow(bytes) })
+            });
+            pieces.push(Piece { name: to.into(), dtype, shape: change.shape.clone(), source });
+        }
+        let mut names = BTreeSet::new();
+        match pieces.iter().find(|piece| !names.insert(&piece.name)) {
+            Some(twice) => Err(wrong(format!("two tensors would be called {:?}", twice.name))),
+            None => Ok(pieces),
+        }
     }
 }
 
@@ -152,5 +126,5 @@ fn write_folder(
     }
     std::fs::create_dir_all(out).map_err(unusable)?;
     files::write(out, files)?;
-    pieces::write(&out.join("model.safetensors"), ("format", "pt".into()), pieces)
+    pieces::write(&out.join("model.safetensors"), ("format", "pt".into()), pieces, |_| Ok(()))
 }

@@ -1,16 +1,11 @@
 //! `diff`: the patch between two model folders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::ops::Range;
 use std::path::Path;
 
-use rgft_core::Event;
-
-use super::format::{self, Changed, Description, Made, Patch};
+use super::format::{self, Change, Description, Patch};
 use super::pieces::Piece;
-use super::slices::{Difference, Selection, Size, size_of, xor};
+use super::slices::{Selection, xor};
 use super::tensor_files::{Tensor, TensorFiles};
 use super::widening::Widening;
 use super::{PatchError, files, fingerprint};
@@ -26,32 +21,30 @@ pub fn diff(base: &Path, tuned: &Path, out: &Path) -> Result<Patch, PatchError> 
         base: name_of(base),
         base_sha256: fingerprint::of_files(of_base)?,
         scalars: of_base.iter().map(|(_, tensor)| tensor.scalars() as u64).sum(),
-        made: made(tuned),
         ..Description::default()
     };
     let mut pieces = files::compare(&files::read(base)?, &files::read(tuned)?, &mut description);
     let mut bases: BTreeSet<&str> = of_base.iter().map(|(name, _)| name).collect();
     let mut added: BTreeSet<&str> = of_tuned.iter().map(|(name, _)| name).collect();
-    for (name, base_name, pair) in pairs(of_base, of_tuned) {
-        if !pair.comes_back()? {
+    for (name, [before, after], change) in pairs(of_base, of_tuned) {
+        let (widening, size) = (change.widening, change.size);
+        // A signalling NaN does not come back from F32.
+        let comes_back = |bytes: Vec<u8>| widening.narrow(widening.widen(bytes.clone())) == bytes;
+        if widening == Widening::F16 && !comes_back(of_base.read(before)?) {
             continue;
         }
-        bases.remove(base_name);
+        bases.remove(&change.base[..]);
         added.remove(name);
-        let selection = Selection::of(&pair)?;
-        if selection.is_some() || name != base_name || pair.widening != Widening::None {
-            let (b, t) = (pair.base, pair.tuned);
-            let changed = Changed {
-                shape: t.shape.clone(),
-                dtype: t.dtype,
-                base: base_name.into(),
-                base_dtype: b.dtype,
-            };
-            description.changed.insert(name.into(), changed);
+        let bits = move || {
+            let mut bits = widening.widen(of_base.read(before)?);
+            xor(&mut bits, &of_tuned.read(after)?);
+            Ok(bits)
+        };
+        let selection = Selection::of(&bits()?, size);
+        if selection.is_some() || name != change.base || widening != Widening::None {
+            description.changed.insert(name.into(), change);
         }
-        if let Some(selection) = selection {
-            pieces.extend(selection.pieces(name, pair));
-        }
+        pieces.extend(selection.into_iter().flat_map(|selection| selection.pieces(name, size, bits)));
     }
     for (kind, names, files) in [("base", bases, of_base), ("tuned", added, of_tuned)] {
         let tensors = names.into_iter().filter_map(|name| Some((name, files.get(name)?)));
@@ -65,70 +58,17 @@ fn name_of(folder: &Path) -> String {
     folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// A tensor of the base and what became of it.
-struct Pair<'a> {
-    files: [&'a TensorFiles; 2],
-    base: &'a Tensor,
-    tuned: &'a Tensor,
-    size: Size,
-    widening: Widening,
-}
-
-impl Pair<'_> {
-    /// Rows of the base's tensor, as they stand there.
-    fn base_rows(&self, rows: &Range<usize>) -> Result<Vec<u8>, PatchError> {
-        let row = self.base.bytes() / self.size.rows.max(1);
-        let mut bytes = Vec::new();
-        self.files[0].read(self.base, rows.start * row..rows.end * row, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Whether widening can be undone: a signalling NaN does not survive it.
-    fn comes_back(&self) -> Result<bool, PatchError> {
-        if self.widening == Widening::F16 {
-            for rows in self.size.chunks(0..self.size.rows) {
-                let bytes = self.base_rows(&rows)?;
-                if self.widening.narrow(self.widening.widen(bytes.clone())) != bytes {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-}
-
-impl Difference for Pair<'_> {
-    fn size(&self) -> Size {
-        self.size
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, PatchError> {
-        let mut bits = self.widening.widen(self.base_rows(&rows)?);
-        let mut tuned = Vec::new();
-        self.files[1].read(
-            self.tuned,
-            rows.start * self.size.row()..rows.end * self.size.row(),
-            &mut tuned,
-        )?;
-        xor(&mut bits, &tuned);
-        Ok(bits)
-    }
-}
-
-/// The tensors that stand in both models: fine-tuned name, name in the base. Equal names first; then those whose base
+/// The tensors that stand in both models: the fine-tuned name, both tensors, what changes. Equal names first; then those whose base
 /// name lacks a prefix (`bert.`) or has it in excess, or is the old one of a norm's parameter.
-fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, &'a str, Pair<'a>)> {
-    let pair = |b: &'a Tensor, t: &'a Tensor| {
-        let widening = Widening::between(b.dtype, t.dtype).filter(|_| b.shape == t.shape)?;
-        let size = size_of(t)?;
-        Some(Pair { files: [base, tuned], base: b, tuned: t, size, widening })
-    };
+fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, [&'a Tensor; 2], Change)> {
+    let pair =
+        |name, base_name, base, tuned| Some((name, [base, tuned], Change::between(base_name, base, tuned)?));
     let mut pairs = Vec::new();
     let mut left: Vec<(&str, &Tensor)> = Vec::new();
     for (name, tensor) in tuned.iter() {
         match base.get(name) {
             None => left.push((name, tensor)),
-            Some(own) => pairs.extend(pair(own, tensor).map(|pair| (name, name, pair))),
+            Some(own) => pairs.extend(pair(name, name, own, tensor)),
         }
     }
     let mut free: BTreeMap<&str, &Tensor> =
@@ -144,34 +84,11 @@ fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, &'a
         };
         let mut found = free.iter().filter(|(base, own)| alike(base) && own.shape == tensor.shape);
         if let (Some((&base_name, &own)), None) = (found.next(), found.next())
-            && let Some(pair) = pair(own, tensor)
+            && let Some(pair) = pair(name, base_name, own, tensor)
         {
             free.remove(base_name);
-            pairs.push((name, base_name, pair));
+            pairs.push(pair);
         }
     }
     pairs
-}
-
-/// What the events in `folder` say of its run: method, and every component that a plan made active.
-fn made(folder: &Path) -> Made {
-    let mut made = Made::default();
-    let Ok(events) = File::open(folder.join("events.jsonl")) else { return made };
-    let (mut names, mut active) = (Vec::new(), BTreeSet::new());
-    for line in BufReader::new(events).lines().map_while(Result::ok) {
-        // Steps are most of the lines, and say nothing here.
-        if !line.starts_with(r#"{"event":"run-started""#) && !line.starts_with(r#"{"event":"plan""#) {
-            continue;
-        }
-        match serde_json::from_str(&line) {
-            Ok(Event::RunStarted { method, components, .. }) => {
-                made.method = Some(method);
-                names = components.into_iter().map(|component| component.name).collect();
-            }
-            Ok(Event::Plan { active: planned, .. }) => active.extend(planned),
-            _ => {}
-        }
-    }
-    made.components = active.into_iter().filter_map(|i| names.get(i).cloned()).collect();
-    made
 }

@@ -19,20 +19,12 @@ pub enum PatchError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A safetensors file, but none that `rgft patch diff` writes.
-    #[error("{}: {reason}\nhint: patches are made by rgft patch diff and by rgft train", path.display())]
-    NotAPatch {
-        /// The file.
-        path: PathBuf,
-        /// How it is known.
-        reason: String,
-    },
-    /// A patch whose parts contradict each other or their checksum.
-    #[error("{}: a damaged patch: {reason}\nhint: copy it again, or make it again with rgft patch diff", path.display())]
+    /// No patch, or one whose parts contradict each other or their checksum.
+    #[error("{}: no sound patch: {reason}\nhint: copy it again, or make one with rgft patch diff", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What contradicts what.
+        /// How it is known.
         reason: String,
     },
     /// The patch was made from another base.

@@ -54,27 +54,30 @@ pub(crate) fn compare(
 }
 
 /// What the files beside the weights become from those of `folder`: the patch's where it changes them, those that are
-/// there where it does not. What does not fit is told.
+/// there where it does not. Those of a base must be its own, but for the recipe, and those that the patch leaves alone
+/// must be everywhere; `wrong` makes the error.
 pub(crate) fn patched(
     patch: &Patch,
     folder: &Path,
     forward: bool,
-) -> Result<Result<BTreeMap<String, Vec<u8>>, String>, PatchError> {
+    wrong: &dyn Fn(String) -> PatchError,
+) -> Result<BTreeMap<String, Vec<u8>>, PatchError> {
     let mut found = read(folder)?;
     let mut out = BTreeMap::new();
     for (name, hashes) in &patch.description.files {
         let side = if forward { "tuned-file" } else { "base-file" };
-        if hashes.base == hashes.tuned {
-            let hash = found.get(name).map(|bytes| fingerprint::of_bytes(bytes));
-            if hash != hashes.base {
-                return Ok(Err(format!("its {name} is another one")));
-            }
+        let changes = hashes.base != hashes.tuned;
+        let hash = found.get(name).map(|bytes| fingerprint::of_bytes(bytes));
+        if hash != hashes.base && (!changes || forward && name != RECIPE) {
+            return Err(wrong(format!("its {name} is another one")));
+        }
+        if !changes {
             out.extend(found.remove_entry(name));
         } else if let Some(tensor) = patch.tensors.get(&format!("{side}:{name}")) {
-            out.insert(name.clone(), patch.tensors.whole(tensor)?);
+            out.insert(name.clone(), patch.tensors.read(tensor)?);
         }
     }
-    Ok(Ok(out))
+    Ok(out)
 }
 
 /// Writes them into `folder`.

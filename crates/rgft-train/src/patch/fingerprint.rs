@@ -20,10 +20,7 @@ pub(crate) fn of_pieces(pieces: &[Piece<'_>]) -> Result<String, PatchError> {
     let mut hash = Sha256::new();
     for piece in order {
         head(&mut hash, &piece.name, piece.dtype, &piece.shape);
-        (piece.source)(&mut |bytes| {
-            hash.update(bytes);
-            Ok(())
-        })?;
+        hash.update((piece.source)()?);
     }
     Ok(hex(hash))
 }

@@ -1,14 +1,13 @@
 //! A patch file: its description, and reading one that nobody vouches for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Piece;
-use super::slices::{Axis, Difference, Selection, Size};
+use super::slices::{Axis, Selection, Size};
 use super::tensor_files::{Tensor, TensorFiles};
 use super::widening::Widening;
 use super::{PatchError, files, fingerprint, pieces};
@@ -19,18 +18,13 @@ const KEY: &str = "rgft-patch";
 /// The format that is written and read here.
 const FORMAT: u64 = 1;
 
-/// How a fine-tuned model was made, as far as its folder tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Made {
-    /// Fine-tuning method.
-    pub method: Option<String>,
-    /// Components that were ever updated, by name.
-    pub components: Vec<String>,
-}
+/// Bytes of a tensor that are made on the word of any patch, and how many times what a patch stores: merging sees no
+/// base that would vouch for a shape.
+const MOST_BYTES: usize = 1 << 30;
+const MOST_TIMES: usize = 1 << 16;
 
 /// What stands in the metadata.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Description {
     pub(crate) format: u64,
@@ -44,17 +38,16 @@ pub(crate) struct Description {
     pub(crate) base_sha256: String,
     /// Scalars of the base.
     pub(crate) scalars: u64,
-    pub(crate) made: Made,
     /// Tensors of the fine-tuned model that have bits, another name or another type than in the base, by name.
-    pub(crate) changed: BTreeMap<String, Changed>,
+    pub(crate) changed: BTreeMap<String, Change>,
     /// Files beside the weights.
     pub(crate) files: BTreeMap<String, Hashes>,
 }
 
 /// A tensor that stands in both models.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Changed {
+pub(crate) struct Change {
     pub(crate) shape: Vec<usize>,
     /// Its type in the fine-tuned model.
     pub(crate) dtype: Dtype,
@@ -62,6 +55,76 @@ pub(crate) struct Changed {
     pub(crate) base: String,
     /// Its type there.
     pub(crate) base_dtype: Dtype,
+    /// What follows from the types.
+    #[serde(skip)]
+    pub(crate) widening: Widening,
+    /// Its size in the fine-tuned model.
+    #[serde(skip)]
+    pub(crate) size: Size,
+    /// The slices whose bits a patch stores; nothing where the scalars are the base's.
+    #[serde(skip)]
+    pub(crate) selection: Option<Selection>,
+}
+
+impl Change {
+    /// From tensor `base` of the base to `tuned`; nothing if their difference cannot be told.
+    pub(crate) fn between(name: &str, base: &Tensor, tuned: &Tensor) -> Option<Self> {
+        Some(Self {
+            shape: tuned.shape.clone(),
+            dtype: tuned.dtype,
+            base: name.into(),
+            base_dtype: base.dtype,
+            widening: Widening::between(base.dtype, tuned.dtype).filter(|_| base.shape == tuned.shape)?,
+            size: Size::of(&tuned.shape, tuned.dtype)?,
+            selection: None,
+        })
+    }
+
+    /// Whether the two make the same of a tensor, but for its bits.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        (&self.shape, self.dtype, &self.base, self.base_dtype)
+            == (&other.shape, other.dtype, &other.base, other.base_dtype)
+    }
+
+    /// Finds what the description does not say in the patch's tensors.
+    fn complete(&mut self, name: &str, tensors: &TensorFiles) -> Result<(), String> {
+        let wrong = |problem: &str| format!("{name:?} {problem}");
+        self.widening = Widening::between(self.base_dtype, self.dtype)
+            .ok_or_else(|| wrong("changes to a type that it cannot have"))?;
+        self.size =
+            Size::of(&self.shape, self.dtype).ok_or_else(|| wrong("has an impossible shape or type"))?;
+        let stored = |kind: &str| tensors.get(&format!("{kind}:{name}"));
+        let (bits, axis, list) = match (stored("bits"), stored("rows"), stored("columns")) {
+            (None, None, None) => return Ok(()),
+            (Some(bits), Some(list), None) => (bits, Axis::Rows, list),
+            (Some(bits), None, Some(list)) => (bits, Axis::Columns, list),
+            _ => return Err(wrong("has bits without one list of slices, or a list without bits")),
+        };
+        if list.dtype != Dtype::U32 || list.shape.len() != 2 || list.shape[1] != 2 {
+            return Err(wrong("has runs that are none"));
+        }
+        let bytes = tensors.read(list).map_err(|error| error.to_string())?;
+        let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize;
+        let runs = bytes.chunks_exact(8).map(|run| word(&run[..4])..word(&run[4..])).collect();
+        let selection = Selection { axis, runs };
+        if selection.runs.is_empty() {
+            return Err(wrong("has bits, but no slices that they belong to"));
+        }
+        // Ascending and apart: no slice is changed twice.
+        let (limit, mut end) = (self.size.along(axis), 0);
+        for run in &selection.runs {
+            if run.is_empty() || run.start < end || run.end > limit {
+                let problem = format!("changes {} {run:?} of {limit}, after {end}", axis.name());
+                return Err(wrong(&problem));
+            }
+            end = run.end;
+        }
+        if bits.dtype != self.size.bits() || bits.shape != selection.shape(self.size) {
+            return Err(wrong("has bits of another shape or type than it says"));
+        }
+        self.selection = Some(selection);
+        Ok(())
+    }
 }
 
 /// SHA-256 of a file in both folders, where it is there.
@@ -72,32 +135,12 @@ pub(crate) struct Hashes {
     pub(crate) tuned: Option<String>,
 }
 
-/// A change, checked: what is known of it without the base.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    /// Its name in the fine-tuned model.
-    pub(crate) name: String,
-    pub(crate) what: Changed,
-    pub(crate) widening: Widening,
-    /// The slices whose bits are stored; nothing where the scalars are the base's.
-    pub(crate) selection: Option<Selection>,
-}
-
-impl Change {
-    /// Its size in the fine-tuned model.
-    pub(crate) fn size(&self) -> Size {
-        Size::of(&self.what.shape, self.what.dtype).unwrap_or(Size { rows: 0, cols: 0, unit: 1 })
-    }
-}
-
 /// A patch file, opened and checked.
 #[derive(Debug)]
 pub struct Patch {
     pub(crate) path: PathBuf,
     pub(crate) tensors: TensorFiles,
     pub(crate) description: Description,
-    /// By their names in the fine-tuned model.
-    pub(crate) changes: BTreeMap<String, Change>,
     /// Tensors of the base that are gone, or stand in the fine-tuned model with another shape or type.
     pub(crate) removed: BTreeSet<String>,
     /// Tensors of the fine-tuned model that are new, or that replace those of the base.
@@ -108,23 +151,28 @@ impl Patch {
     /// Opens a patch and checks it against its checksum and against itself.
     ///
     /// # Errors
-    /// [`PatchError::NotAPatch`], [`PatchError::Damaged`], or that it cannot be read.
+    /// [`PatchError::Damaged`], or that it cannot be read.
     pub fn open(path: &Path) -> Result<Self, PatchError> {
-        let tensors = TensorFiles::of_file(path)?;
-        let not = |reason: String| PatchError::NotAPatch { path: path.into(), reason };
+        Self::of_tensors(TensorFiles::of_file(path)?, path)
+    }
+
+    /// Checks what was read of `path`.
+    fn of_tensors(tensors: TensorFiles, path: &Path) -> Result<Self, PatchError> {
         let damaged = |reason: String| PatchError::Damaged { path: path.into(), reason };
-        let text = tensors.metadata(KEY).ok_or_else(|| not("a safetensors file, but not a patch".into()))?;
+        let text = tensors
+            .metadata(KEY)
+            .ok_or_else(|| damaged("a safetensors file without a description of changes".into()))?;
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(FORMAT) => {}
             Some(other) => {
-                return Err(not(format!("a patch of format {other}, this version reads format {FORMAT}")));
+                return Err(damaged(format!("of format {other}, this version reads format {FORMAT}")));
             }
             None => return Err(damaged("its description has no format".into())),
         }
         let description: Description =
-            serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
         let copies: Vec<Piece<'_>> =
             tensors.iter().map(|(name, tensor)| Piece::copy(name.into(), &tensors, tensor)).collect();
         if checksum(&description, &copies)? != description.contents {
@@ -135,7 +183,6 @@ impl Patch {
             path: path.into(),
             tensors,
             description,
-            changes: BTreeMap::new(),
             removed: BTreeSet::new(),
             added: BTreeSet::new(),
         };
@@ -146,10 +193,9 @@ impl Patch {
     /// Sorts the tensors by what they are for; says what contradicts what.
     fn check(&mut self) -> Result<(), String> {
         let mut used = 0;
-        for (name, what) in &self.description.changed {
-            let change = self.change(name, what)?;
+        for (name, change) in &mut self.description.changed {
+            change.complete(name, &self.tensors)?;
             used += if change.selection.is_some() { 2 } else { 0 };
-            self.changes.insert(name.clone(), change);
         }
         for (name, _) in self.tensors.iter() {
             let (kind, of) = name.split_once(':').unwrap_or(("", name));
@@ -169,8 +215,8 @@ impl Patch {
             return Err("it holds tensors that belong to nothing".into());
         }
         let mut bases = BTreeSet::new();
-        for (name, change) in &self.changes {
-            let base = &change.what.base;
+        for (name, change) in &self.description.changed {
+            let base = &change.base;
             if self.added.contains(name) || self.removed.contains(base) || !bases.insert(base) {
                 return Err(format!("it changes {name:?} twice"));
             }
@@ -189,65 +235,25 @@ impl Patch {
         Ok(())
     }
 
-    fn change(&self, name: &str, what: &Changed) -> Result<Change, String> {
-        let wrong = |problem: &str| format!("{name:?} {problem}");
-        let widening = Widening::between(what.base_dtype, what.dtype)
-            .ok_or_else(|| wrong("changes to a type that it cannot have"))?;
-        let size =
-            Size::of(&what.shape, what.dtype).ok_or_else(|| wrong("has an impossible shape or type"))?;
-        let runs = |axis: Axis| self.tensors.get(&format!("{}:{name}", axis.name())).map(|runs| (axis, runs));
-        let selection = match (self.bits(name), runs(Axis::Rows), runs(Axis::Columns)) {
-            (None, None, None) => None,
-            (Some(bits), Some((axis, runs)), None) | (Some(bits), None, Some((axis, runs))) => {
-                let selection =
-                    Selection { axis, runs: self.runs(runs).ok_or_else(|| wrong("has runs that are none"))? };
-                let limit = if axis == Axis::Rows { size.rows } else { size.cols };
-                // Ascending and apart: no slice is changed twice.
-                let mut end = 0;
-                if selection.runs.is_empty() {
-                    return Err(wrong("has bits, but no slices that they belong to"));
-                }
-                for run in &selection.runs {
-                    if run.is_empty() || run.start < end || run.end > limit {
-                        return Err(wrong(&format!(
-                            "changes {} {run:?} of {limit}, after {end}",
-                            axis.name()
-                        )));
-                    }
-                    end = run.end;
-                }
-                if bits.dtype != size.bits() || bits.shape != selection.shape(size) {
-                    return Err(wrong("has bits of another shape or type than it says"));
-                }
-                Some(selection)
-            }
-            _ => return Err(wrong("has bits without one list of slices, or a list without bits")),
-        };
-        Ok(Change { name: name.into(), what: what.clone(), widening, selection })
+    /// Takes the difference of tensor `name` into its scalars.
+    pub(crate) fn xor(&self, name: &str, change: &Change, scalars: &mut [u8]) -> Result<(), PatchError> {
+        let bits = self.tensors.get(&format!("bits:{name}"));
+        if let (Some(selection), Some(bits)) = (&change.selection, bits) {
+            selection.xor(scalars, &self.tensors.read(bits)?, change.size);
+        }
+        Ok(())
     }
 
-    /// The list of runs `[n, 2]`.
-    fn runs(&self, tensor: &Tensor) -> Option<Vec<Range<usize>>> {
-        let well_formed = tensor.dtype == Dtype::U32 && tensor.shape.len() == 2 && tensor.shape[1] == 2;
-        let bytes = self.tensors.whole(tensor).ok().filter(|_| well_formed)?;
-        let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize;
-        Some(bytes.chunks_exact(8).map(|run| word(&run[..4])..word(&run[4..])).collect())
-    }
-
-    /// The stored bits of tensor `name`.
-    pub(crate) fn bits(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(&format!("bits:{name}"))
-    }
-
-    /// The difference of tensor `name`, if any of its bits differ.
-    pub(crate) fn difference<'a>(&'a self, name: &str) -> Option<Recorded<'a>> {
-        let change = self.changes.get(name)?;
-        Some(Recorded {
-            patch: self,
-            bits: self.bits(name)?,
-            size: change.size(),
-            selection: change.selection.as_ref()?,
-        })
+    /// The difference of tensor `name`, zeros included; refused where so large a tensor is not to be believed.
+    pub(crate) fn difference(&self, name: &str, change: &Change) -> Result<Vec<u8>, PatchError> {
+        let (bytes, stored) = (change.size.bytes(), self.tensors.iter().map(|(_, tensor)| tensor.bytes()));
+        if bytes > MOST_BYTES.max(stored.sum::<usize>().saturating_mul(MOST_TIMES)) {
+            let reason = format!("{name:?} of {bytes} bytes is too large for what is stored");
+            return Err(PatchError::Damaged { path: self.path.clone(), reason });
+        }
+        let mut bits = vec![0; bytes];
+        self.xor(name, change, &mut bits)?;
+        Ok(bits)
     }
 
     /// The stored tensor `kind:name`, as a tensor called `name`.
@@ -257,62 +263,8 @@ impl Patch {
     }
 }
 
-/// The difference that a patch has recorded for a tensor.
-pub(crate) struct Recorded<'a> {
-    patch: &'a Patch,
-    bits: &'a Tensor,
-    size: Size,
-    selection: &'a Selection,
-}
-
-impl Difference for Recorded<'_> {
-    fn size(&self) -> Size {
-        self.size
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, PatchError> {
-        let (size, files) = (self.size, &self.patch.tensors);
-        let mut out = vec![0; rows.len() * size.row()];
-        let mut stored = Vec::new();
-        match self.selection.axis {
-            Axis::Rows => {
-                // Selected rows of a range stand together.
-                let before = |end: usize| -> usize {
-                    self.selection.runs.iter().map(|run| run.end.min(end).saturating_sub(run.start)).sum()
-                };
-                files.read(
-                    self.bits,
-                    before(rows.start) * size.row()..before(rows.end) * size.row(),
-                    &mut stored,
-                )?;
-                let mut rest = &stored[..];
-                for run in &self.selection.runs {
-                    let (begin, end) = (run.start.max(rows.start), run.end.min(rows.end));
-                    if begin < end {
-                        let (own, others) = rest.split_at((end - begin) * size.row());
-                        out[(begin - rows.start) * size.row()..][..own.len()].copy_from_slice(own);
-                        rest = others;
-                    }
-                }
-            }
-            Axis::Columns => {
-                let width = self.selection.count() * size.unit;
-                files.read(self.bits, rows.start * width..rows.end * width, &mut stored)?;
-                for (out, stored) in out.chunks_exact_mut(size.row()).zip(stored.chunks_exact(width)) {
-                    let mut rest = stored;
-                    for run in &self.selection.runs {
-                        let (own, others) = rest.split_at(run.len() * size.unit);
-                        out[run.start * size.unit..run.end * size.unit].copy_from_slice(own);
-                        rest = others;
-                    }
-                }
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// Writes a patch and opens it; fills in format, version and checksum. An earlier patch is replaced, nothing else.
+/// Writes a patch and opens it; fills in format, version and checksum. An earlier patch is replaced, nothing else, and
+/// only by one that can be read.
 pub(crate) fn write(
     path: &Path,
     mut description: Description,
@@ -330,8 +282,9 @@ pub(crate) fn write(
     description.format = FORMAT;
     description.version = env!("CARGO_PKG_VERSION").into();
     description.contents = checksum(&description, &pieces)?;
-    pieces::write(path, (KEY, text(&description)), pieces)?;
-    Patch::open(path)
+    pieces::write(path, (KEY, text(&description)), pieces, |beside| {
+        Patch::of_tensors(TensorFiles::of_file(beside)?.called(path), path)
+    })
 }
 
 /// SHA-256 of a description, but for this field, and of the tensors beside it.

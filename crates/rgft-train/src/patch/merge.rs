@@ -1,17 +1,17 @@
 //! `merge`: two patches of one base as one, and where they overlap.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::format::{self, Change, Description, Hashes, Patch, Recorded};
+use super::format::{self, Change, Description, Hashes, Patch};
 use super::pieces::Piece;
-use super::slices::{Difference, Selection, Size, is_zero};
+use super::slices::{Selection, is_zero};
 use super::{PatchError, files, fingerprint};
 
-/// Conflicts that a message names.
+/// Conflicts that a message names, and runs of slices of one.
 const NAMED: usize = 5;
 
 /// Whose values to take where two patches differ.
@@ -40,6 +40,28 @@ pub struct Overlap {
     pub conflict: bool,
 }
 
+impl Overlap {
+    /// One that no scalars are counted of.
+    fn whole(name: &str, kind: &'static str, conflict: bool) -> Self {
+        Self { name: name.into(), kind, slices: Vec::new(), scalars: 0, differ: 0, conflict }
+    }
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, kind) = (&self.name, self.kind);
+        match kind {
+            "file" => write!(f, "{name}"),
+            "tensor" => write!(f, "{name} as a whole"),
+            _ => {
+                let runs = self.slices.iter().take(NAMED).map(|[begin, end]| format!("{begin}..{end}"));
+                let more = if self.slices.len() > NAMED { ", …" } else { "" };
+                write!(f, "{name} ({kind} {}{more})", runs.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
 /// What merging gave.
 #[derive(Debug)]
 pub struct Merged {
@@ -52,8 +74,8 @@ pub struct Merged {
 /// Writes to `out` a patch that changes what either of two patches of one base changes.
 ///
 /// Scalars that both change in the same way, or that one of them changes, are no conflict. Where they differ the values
-/// are those of `prefer`. `recipe.toml`, which says how a model was made and not what it is, is the preferred one's, or
-/// the first's.
+/// are those of `prefer`. What the two give other names, or put as a whole in each other's place, is taken from one of
+/// them alone. `recipe.toml`, which says how a model was made and not what it is, is the preferred one's, or the first's.
 ///
 /// # Errors
 /// [`PatchError::OtherBase`]; [`PatchError::Conflict`] if they differ and nothing is preferred.
@@ -61,44 +83,68 @@ pub fn merge(first: &Path, second: &Path, prefer: Option<Prefer>, out: &Path) ->
     let patches = [&Patch::open(first)?, &Patch::open(second)?];
     same_base(patches)?;
     let preferred = usize::from(prefer == Some(Prefer::Second));
-    let mut merging = Merging {
-        patches,
-        preferred,
-        description: of_both(patches),
-        pieces: Vec::new(),
-        overlaps: Vec::new(),
-    };
-    merging.tensors()?;
-    merging.files();
-    let Merging { mut overlaps, description, pieces, .. } = merging;
+    let mut description =
+        Description { changed: BTreeMap::new(), files: BTreeMap::new(), ..patches[0].description.clone() };
+    let (mut pieces, mut overlaps) = (Vec::new(), Vec::new());
+    for (name, actions) in actions(patches) {
+        let [a, b] = &actions;
+        let pairs = || a.iter().zip(b);
+        if a.len() == b.len() && pairs().all(|(a, b)| a.is_alike(b, patches)) {
+            for (a, b) in pairs() {
+                let from = match (a.change, b.change) {
+                    (Some(x), Some(y)) if x.selection.is_some() && y.selection.is_some() => {
+                        let mut sides = [(patches[0], x), (patches[1], y)];
+                        sides.rotate_left(preferred);
+                        let (union, overlap) = unite(a.name, sides)?;
+                        pieces.extend(union);
+                        overlaps.extend(overlap);
+                        description.changed.insert(a.name.into(), x.clone());
+                        continue;
+                    }
+                    (Some(x), _) => usize::from(x.selection.is_none()),
+                    _ => {
+                        let tuned = patches.map(|patch| patch.stored("tuned", a.name));
+                        let [x, y] = tuned.map(|tuned| fingerprint::of_pieces(tuned.as_slice()));
+                        overlaps.extend((x? != y?).then(|| Overlap::whole(a.name, "tensor", true)));
+                        preferred
+                    }
+                };
+                [a, b][from].take(patches[from], &mut description, &mut pieces);
+            }
+        } else {
+            let both = !a.is_empty() && !b.is_empty();
+            overlaps.extend(both.then(|| Overlap::whole(name, "tensor", true)));
+            let from = if actions[preferred].is_empty() { 1 - preferred } else { preferred };
+            actions[from].iter().for_each(|one| one.take(patches[from], &mut description, &mut pieces));
+        }
+    }
+    for name in files::names() {
+        let (both, none) = (patches.map(|patch| patch.description.files.get(name)), Hashes::default());
+        let [a, b] = both.map(|hashes| hashes.unwrap_or(&none));
+        let from = match [a, b].map(|hashes| hashes.base != hashes.tuned) {
+            [true, true] if a.tuned != b.tuned => {
+                overlaps.push(Overlap::whole(name, "file", name != files::RECIPE));
+                preferred
+            }
+            [false, true] => 1,
+            _ => 0,
+        };
+        description.files.extend(both[from].map(|hashes| (name.into(), hashes.clone())));
+        copy(patches[from], &["base-file", "tuned-file"], name, &mut pieces);
+    }
     overlaps.sort_by(|a, b| a.name.cmp(&b.name));
     let conflicts: Vec<&Overlap> = overlaps.iter().filter(|overlap| overlap.conflict).collect();
     if prefer.is_none() && !conflicts.is_empty() {
-        return Err(PatchError::Conflict {
-            first: first.into(),
-            second: second.into(),
-            conflicts: listed(&conflicts),
-        });
+        let conflicts = listed(&conflicts);
+        return Err(PatchError::Conflict { first: first.into(), second: second.into(), conflicts });
     }
-    let mut names = BTreeSet::new();
-    if let Some(twice) = pieces.iter().find(|piece| !names.insert(&piece.name)) {
-        let difference = format!("both make {:?}, of different tensors", twice.name);
-        return Err(PatchError::OtherBase { first: first.into(), second: second.into(), difference });
-    }
-    drop(names);
     Ok(Merged { patch: format::write(out, description, pieces)?, overlaps })
 }
 
 fn listed(conflicts: &[&Overlap]) -> String {
-    let one = |overlap: &&Overlap| match overlap.kind {
-        "file" => overlap.name.clone(),
-        "tensor" => format!("{} as a whole", overlap.name),
-        kind => {
-            let slices: Vec<String> =
-                overlap.slices.iter().take(NAMED).map(|[begin, end]| format!("{begin}..{end}")).collect();
-            let more = if overlap.slices.len() > NAMED { ", …" } else { "" };
-            format!("{} scalars of {} ({kind} {}{more})", overlap.differ, overlap.name, slices.join(", "))
-        }
+    let one = |overlap: &&Overlap| match overlap.differ {
+        0 => overlap.to_string(),
+        scalars => format!("{scalars} scalars of {overlap}"),
     };
     let named: Vec<String> = conflicts.iter().take(NAMED).map(one).collect();
     let more = match conflicts.len().saturating_sub(NAMED) {
@@ -125,243 +171,108 @@ fn same_base(patches: [&Patch; 2]) -> Result<(), PatchError> {
     }
 }
 
-/// The description of both, but for what they change.
-fn of_both(patches: [&Patch; 2]) -> Description {
-    let [a, b] = patches.map(|patch| &patch.description);
-    let mut description = Description { changed: BTreeMap::new(), files: BTreeMap::new(), ..a.clone() };
-    let (method, other) = (&mut description.made.method, &b.made.method);
-    if *method != *other {
-        let methods: Vec<&str> = [&*method, other].into_iter().flatten().map(String::as_str).collect();
-        *method = Some(methods.join(" + "));
-    }
-    let components = &mut description.made.components;
-    let known: BTreeSet<String> = components.iter().cloned().collect();
-    components.extend(b.made.components.iter().filter(|name| !known.contains(*name)).cloned());
-    description
+/// What a patch does with a tensor.
+struct Action<'p> {
+    name: &'p str,
+    /// The change of the one that becomes `name`; nothing where the base's `name` is taken away, or put in another's
+    /// place, or there is a new one.
+    change: Option<&'p Change>,
 }
 
-/// What a patch does with a tensor of the base.
-#[derive(Clone, Copy)]
-enum Action<'p> {
-    /// Changes its bits, name or type.
-    Change(&'p Change),
-    /// Puts another one in its place.
-    Replace(&'p str),
-    /// Takes it away.
-    Remove(&'p str),
-    /// Adds one that the base does not have.
-    Add(&'p str),
-}
-
-struct Merging<'p> {
-    patches: [&'p Patch; 2],
-    preferred: usize,
-    description: Description,
-    pieces: Vec<Piece<'p>>,
-    overlaps: Vec<Overlap>,
-}
-
-impl<'p> Merging<'p> {
-    fn tensors(&mut self) -> Result<(), PatchError> {
-        let [first, second] = self.patches.map(actions);
-        let names: BTreeSet<&str> = first.keys().chain(second.keys()).copied().collect();
-        for name in names {
-            match (first.get(name), second.get(name)) {
-                (Some(first), Some(second)) => self.both(name, [*first, *second])?,
-                (Some(first), None) => self.take(0, *first),
-                (None, Some(second)) => self.take(1, *second),
-                (None, None) => {}
+impl<'p> Action<'p> {
+    /// Whether the second patch's `other` does the same, but for scalars.
+    fn is_alike(&self, other: &Self, patches: [&Patch; 2]) -> bool {
+        let [a, b] =
+            patches.map(|patch| (patch.removed.contains(self.name), patch.added.contains(self.name)));
+        self.name == other.name
+            && match (self.change, other.change) {
+                (Some(change), Some(other)) => change.is_alike(other),
+                (None, None) => a == b,
+                _ => false,
             }
-        }
-        Ok(())
     }
 
-    /// Takes over what patch `from` does.
-    fn take(&mut self, from: usize, action: Action<'p>) {
-        let patch = self.patches[from];
-        let (kinds, name): (&[&str], &str) = match action {
-            Action::Change(change) => {
-                self.description.changed.insert(change.name.clone(), change.what.clone());
-                (&["bits", "rows", "columns"], &change.name)
+    /// Takes it over.
+    fn take(&self, patch: &'p Patch, description: &mut Description, pieces: &mut Vec<Piece<'p>>) {
+        let kinds: &[&str] = match self.change {
+            Some(change) => {
+                description.changed.insert(self.name.into(), change.clone());
+                &["bits", "rows", "columns"]
             }
-            Action::Replace(name) => (&["base", "tuned"], name),
-            Action::Remove(name) => (&["base"], name),
-            Action::Add(name) => (&["tuned"], name),
+            None => &["base", "tuned"],
         };
-        for stored in kinds.iter().map(|kind| format!("{kind}:{name}")) {
-            if let Some(tensor) = patch.tensors.get(&stored) {
-                self.pieces.push(Piece::copy(stored, &patch.tensors, tensor));
-            }
-        }
+        copy(patch, kinds, self.name, pieces);
     }
+}
 
-    /// Both patches do something with one tensor.
-    fn both(&mut self, name: &str, actions: [Action<'p>; 2]) -> Result<(), PatchError> {
-        if let [Action::Change(a), Action::Change(b)] = actions
-            && (&a.name, &a.what) == (&b.name, &b.what)
-        {
-            let differences = [0, 1].map(|i| self.patches[i].difference(&a.name));
-            let [Some(first), Some(second)] = differences else {
-                self.take(
-                    usize::from(a.selection.is_none()),
-                    Action::Change(if a.selection.is_some() { a } else { b }),
-                );
-                return Ok(());
-            };
-            let union = Union { differences: [first, second], preferred: self.preferred };
-            self.overlaps.extend(union.overlap(&a.name)?);
-            self.description.changed.insert(a.name.clone(), a.what.clone());
-            if let Some(selection) = Selection::of(&union)? {
-                self.pieces.extend(selection.pieces(&a.name, union));
-            }
-            return Ok(());
-        }
-        if !self.same(actions)? {
-            let overlap = Overlap {
-                name: name.into(),
-                kind: "tensor",
-                slices: Vec::new(),
-                scalars: 0,
-                differ: 0,
-                conflict: true,
-            };
-            self.overlaps.push(overlap);
-        }
-        self.take(self.preferred, actions[self.preferred]);
-        Ok(())
-    }
-
-    /// Whether the two leave the same.
-    fn same(&self, actions: [Action<'p>; 2]) -> Result<bool, PatchError> {
-        match actions {
-            [Action::Remove(_), Action::Remove(_)] => Ok(true),
-            [Action::Replace(a), Action::Replace(b)] | [Action::Add(a), Action::Add(b)] => {
-                let hash = |i: usize, name| {
-                    let stored: Vec<Piece<'_>> = self.patches[i].stored("tuned", name).into_iter().collect();
-                    fingerprint::of_pieces(&stored)
-                };
-                Ok(hash(0, a)? == hash(1, b)?)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn files(&mut self) {
-        let [first, second] = self.patches.map(|patch| &patch.description.files);
-        let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
-        let none = Hashes::default();
-        for name in names {
-            let hashes = [first, second].map(|files| files.get(name).unwrap_or(&none));
-            let changes = hashes.map(|hashes| hashes.base != hashes.tuned);
-            let from = match changes {
-                [true, true] if hashes[0].tuned != hashes[1].tuned => {
-                    self.overlaps.push(Overlap {
-                        name: name.clone(),
-                        kind: "file",
-                        slices: Vec::new(),
-                        scalars: 0,
-                        differ: 0,
-                        conflict: name != files::RECIPE,
-                    });
-                    self.preferred
-                }
-                [false, true] => 1,
-                _ => 0,
-            };
-            self.description.files.insert(name.clone(), hashes[from].clone());
-            let patch = self.patches[from];
-            for stored in ["base-file", "tuned-file"].map(|side| format!("{side}:{name}")) {
-                if let Some(tensor) = patch.tensors.get(&stored) {
-                    self.pieces.push(Piece::copy(stored, &patch.tensors, tensor));
-                }
-            }
+/// Takes over those tensors `kind:name` that a patch has.
+fn copy<'p>(patch: &'p Patch, kinds: &[&str], name: &str, pieces: &mut Vec<Piece<'p>>) {
+    for stored in kinds.iter().map(|kind| format!("{kind}:{name}")) {
+        if let Some(tensor) = patch.tensors.get(&stored) {
+            pieces.push(Piece::copy(stored, &patch.tensors, tensor));
         }
     }
 }
 
-/// What a patch does, by the name of the base's tensor, or of the new one.
-fn actions(patch: &Patch) -> BTreeMap<&str, Action<'_>> {
-    let changes = patch.changes.values().map(|change| (&change.what.base[..], Action::Change(change)));
-    let removed = patch.removed.iter().map(|name| {
-        let replaced = patch.added.contains(name);
-        (&name[..], if replaced { Action::Replace(name) } else { Action::Remove(name) })
-    });
-    let added = patch.added.iter().filter(|name| !patch.removed.contains(*name));
-    changes.chain(removed).chain(added.map(|name| (&name[..], Action::Add(name)))).collect()
-}
-
-/// Two differences of one tensor as one: each scalar's is that of the patch that changes it, or the preferred one's.
-struct Union<'p> {
-    differences: [Recorded<'p>; 2],
-    preferred: usize,
-}
-
-impl Union<'_> {
-    /// Rows of both.
-    fn both(&self, rows: &Range<usize>) -> Result<[Vec<u8>; 2], PatchError> {
-        Ok([self.differences[0].rows(rows.clone())?, self.differences[1].rows(rows.clone())?])
-    }
-
-    /// What both change of tensor `name`.
-    fn overlap(&self, name: &str) -> Result<Option<Overlap>, PatchError> {
-        let size = self.size();
-        let (mut scalars, mut differ) = (0, 0);
-        for rows in size.chunks(0..size.rows) {
-            let [a, b] = self.both(&rows)?;
-            for (a, b) in a.chunks_exact(size.unit).zip(b.chunks_exact(size.unit)) {
-                if !is_zero(a) && !is_zero(b) {
-                    scalars += 1;
-                    differ += u64::from(a != b);
-                }
-            }
+/// What the two do, by name. Names that a change of either links are one, the first of them: so no name gets two owners.
+fn actions<'p>(patches: [&'p Patch; 2]) -> BTreeMap<&'p str, [Vec<Action<'p>>; 2]> {
+    let changed = |patch: &'p Patch| patch.description.changed.iter();
+    let mut linked: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, change) in patches.into_iter().flat_map(changed) {
+        let [base, name] = [&change.base, name].map(|name| root(&linked, name));
+        if base != name {
+            linked.insert(name, base);
         }
-        Ok(Selection::of(&Common(self))?.map(|selection| Overlap {
-            name: name.into(),
-            kind: selection.axis.name(),
-            slices: selection.runs.iter().map(|run| [run.start, run.end]).collect(),
-            scalars,
-            differ,
-            conflict: differ > 0,
-        }))
     }
+    let mut actions: BTreeMap<&str, [Vec<Action<'_>>; 2]> = BTreeMap::new();
+    for (i, patch) in patches.into_iter().enumerate() {
+        let changes = changed(patch).map(|(name, change)| Action { name, change: Some(change) });
+        let whole = patch.added.union(&patch.removed).map(|name| Action { name, change: None });
+        for action in changes.chain(whole) {
+            actions.entry(root(&linked, action.name)).or_default()[i].push(action);
+        }
+    }
+    actions
 }
 
-impl Difference for Union<'_> {
-    fn size(&self) -> Size {
-        self.differences[0].size()
+fn root<'p>(linked: &BTreeMap<&'p str, &'p str>, mut name: &'p str) -> &'p str {
+    while let Some(next) = linked.get(name) {
+        name = next;
     }
+    name
+}
 
-    fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, PatchError> {
-        let unit = self.size().unit;
-        let [mut ours, mut theirs] = self.both(&rows)?;
-        if self.preferred == 1 {
-            std::mem::swap(&mut ours, &mut theirs);
-        }
-        for (own, other) in ours.chunks_exact_mut(unit).zip(theirs.chunks_exact(unit)) {
+/// The differences of tensor `name` in two patches as one: each scalar's is that of the patch that changes it, the
+/// first's where both do. With it what both change.
+fn unite<'p>(
+    name: &str,
+    sides: [(&'p Patch, &'p Change); 2],
+) -> Result<(Vec<Piece<'p>>, Option<Overlap>), PatchError> {
+    let (size, of) = (sides[0].1.size, name.to_string());
+    let united = move || {
+        let [ours, theirs] = sides.map(|(patch, change)| patch.difference(&of, change));
+        let (mut ours, mut theirs, mut scalars, mut differ) = (ours?, theirs?, 0, 0);
+        // `ours` becomes what either changes, `theirs` what both do.
+        for (own, other) in ours.chunks_exact_mut(size.unit).zip(theirs.chunks_exact_mut(size.unit)) {
             if is_zero(own) {
                 own.copy_from_slice(other);
+                other.fill(0);
+            } else if !is_zero(other) {
+                scalars += 1;
+                differ += u64::from(own != other);
             }
         }
-        Ok(ours)
-    }
-}
-
-/// What both differences of a union change.
-struct Common<'u, 'p>(&'u Union<'p>);
-
-impl Difference for Common<'_, '_> {
-    fn size(&self) -> Size {
-        self.0.size()
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, PatchError> {
-        let unit = self.size().unit;
-        let [mut a, b] = self.0.both(&rows)?;
-        for (a, b) in a.chunks_exact_mut(unit).zip(b.chunks_exact(unit)) {
-            if is_zero(b) {
-                a.fill(0);
-            }
-        }
-        Ok(a)
-    }
+        Ok::<_, PatchError>((ours, theirs, scalars, differ))
+    };
+    let (union, common, scalars, differ) = united()?;
+    let overlap = Selection::of(&common, size).map(|selection| Overlap {
+        kind: selection.axis.name(),
+        slices: selection.runs.iter().map(|run| [run.start, run.end]).collect(),
+        scalars,
+        differ,
+        ..Overlap::whole(name, "", differ > 0)
+    });
+    let selection = Selection::of(&union, size);
+    let pieces = selection.map(|selection| selection.pieces(name, size, move || Ok(united()?.0)));
+    Ok((pieces.into_iter().flatten().collect(), overlap))
 }

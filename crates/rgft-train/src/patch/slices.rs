@@ -5,8 +5,7 @@ use std::ops::Range;
 use safetensors::tensor::Dtype;
 
 use super::PatchError;
-use super::pieces::{CHUNK, Piece, Sink, Source};
-use super::tensor_files::Tensor;
+use super::pieces::Piece;
 
 /// Scalars of the largest tensor that is told as a difference.
 const MOST_SCALARS: usize = 1 << 32;
@@ -15,7 +14,7 @@ const MOST_SCALARS: usize = 1 << 32;
 const RUN: usize = 8;
 
 /// A tensor as a matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Size {
     /// First dimension.
     pub(crate) rows: usize,
@@ -43,15 +42,21 @@ impl Size {
     }
 
     /// Bytes of a row.
-    pub(crate) fn row(self) -> usize {
+    fn row(self) -> usize {
         self.cols * self.unit
     }
 
-    /// Rows that are handled together, one range after another.
-    pub(crate) fn chunks(self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let step = (CHUNK / self.row().max(1)).max(1);
-        let end = rows.end;
-        rows.step_by(step).map(move |begin| begin..end.min(begin + step))
+    /// Bytes of all.
+    pub(crate) fn bytes(self) -> usize {
+        self.rows * self.row()
+    }
+
+    /// Rows or columns that it has.
+    pub(crate) fn along(self, axis: Axis) -> usize {
+        match axis {
+            Axis::Rows => self.rows,
+            Axis::Columns => self.cols,
+        }
     }
 
     /// The unsigned integers that bits of its scalars are stored as.
@@ -81,14 +86,6 @@ impl Axis {
     }
 }
 
-/// The exclusive or of two tensors of one size.
-pub(crate) trait Difference {
-    fn size(&self) -> Size;
-
-    /// Rows `rows` of it.
-    fn rows(&self, rows: Range<usize>) -> Result<Vec<u8>, PatchError>;
-}
-
 /// Rows or columns: ascending runs that do not touch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
@@ -97,21 +94,17 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Where `difference` is not zero, in the way that takes the fewest bytes; nothing where it is zero everywhere.
-    pub(crate) fn of(difference: &dyn Difference) -> Result<Option<Self>, PatchError> {
-        let size = difference.size();
-        if size.rows == 0 || size.cols == 0 {
-            return Ok(None);
+    /// Where `bits` are not zero, in the way that takes the fewest bytes; nothing where they are zero everywhere.
+    pub(crate) fn of(bits: &[u8], size: Size) -> Option<Self> {
+        if bits.is_empty() {
+            return None;
         }
         let (mut rows, mut columns) = (vec![false; size.rows], vec![false; size.cols]);
-        for chunk in size.chunks(0..size.rows) {
-            let bits = difference.rows(chunk.clone())?;
-            for (row, bits) in chunk.zip(bits.chunks_exact(size.row())) {
-                if !is_zero(bits) {
-                    rows[row] = true;
-                    for (column, scalar) in columns.iter_mut().zip(bits.chunks_exact(size.unit)) {
-                        *column |= !is_zero(scalar);
-                    }
+        for (row, bits) in rows.iter_mut().zip(bits.chunks_exact(size.row())) {
+            *row = !is_zero(bits);
+            if *row {
+                for (column, scalar) in columns.iter_mut().zip(bits.chunks_exact(size.unit)) {
+                    *column |= !is_zero(scalar);
                 }
             }
         }
@@ -122,7 +115,7 @@ impl Selection {
             a * b * size.unit + selection.runs.len() * RUN
         };
         let smaller = if bytes(&rows) <= bytes(&columns) { rows } else { columns };
-        Ok((!smaller.runs.is_empty()).then_some(smaller))
+        (!smaller.runs.is_empty()).then_some(smaller)
     }
 
     /// Rows or columns selected.
@@ -138,41 +131,46 @@ impl Selection {
         }
     }
 
-    /// The selected part of `difference`, as `bits:NAME`, and the runs of the selection.
-    pub(crate) fn pieces<'a>(self, name: &str, difference: impl Difference + 'a) -> [Piece<'a>; 2] {
-        let (size, axis) = (difference.size(), self.axis);
-        let runs = self.runs.iter().flat_map(|run| [run.start as u32, run.end as u32]);
-        let runs: Vec<u8> = runs.flat_map(u32::to_le_bytes).collect();
-        let runs =
-            Piece::of_bytes(format!("{}:{name}", axis.name()), Dtype::U32, vec![self.runs.len(), 2], runs);
-        let shape = self.shape(size);
-        let source: Source<'a> = Box::new(move |sink| self.write(&difference, sink));
-        let (dtype, bytes) = (size.bits(), shape[0] * shape[1] * size.unit);
-        [Piece { name: format!("bits:{name}"), dtype, shape: shape.to_vec(), bytes, source }, runs]
+    /// Where the selected part stands in a tensor, in order: ranges of bytes.
+    fn places(&self, size: Size) -> impl Iterator<Item = Range<usize>> {
+        let (bands, width) = match self.axis {
+            Axis::Rows => (1, size.row()),
+            Axis::Columns => (size.rows, size.unit),
+        };
+        (0..bands).flat_map(move |band| {
+            let begin = band * size.row();
+            self.runs.iter().map(move |run| begin + run.start * width..begin + run.end * width)
+        })
     }
 
-    fn write(&self, difference: &dyn Difference, sink: &mut Sink<'_>) -> Result<(), PatchError> {
-        let size = difference.size();
-        match self.axis {
-            Axis::Rows => {
-                for chunk in self.runs.iter().flat_map(|run| size.chunks(run.clone())) {
-                    sink(&difference.rows(chunk)?)?;
-                }
-            }
-            Axis::Columns => {
-                let mut gathered = Vec::new();
-                for chunk in size.chunks(0..size.rows) {
-                    gathered.clear();
-                    for row in difference.rows(chunk)?.chunks_exact(size.row()) {
-                        for run in &self.runs {
-                            gathered.extend_from_slice(&row[run.start * size.unit..run.end * size.unit]);
-                        }
-                    }
-                    sink(&gathered)?;
-                }
-            }
+    /// Takes the stored bits of the selected part into a tensor.
+    pub(crate) fn xor(&self, tensor: &mut [u8], mut stored: &[u8], size: Size) {
+        for place in self.places(size) {
+            let (own, others) = stored.split_at(place.len());
+            xor(&mut tensor[place], own);
+            stored = others;
         }
-        Ok(())
+    }
+
+    /// The selected part of what `bits` makes, as `bits:NAME`, and the runs of the selection.
+    pub(crate) fn pieces<'a>(
+        self,
+        name: &str,
+        size: Size,
+        bits: impl Fn() -> Result<Vec<u8>, PatchError> + 'a,
+    ) -> [Piece<'a>; 2] {
+        let runs = self.runs.iter().flat_map(|run| [run.start as u32, run.end as u32]);
+        let runs: Vec<u8> = runs.flat_map(u32::to_le_bytes).collect();
+        let list = format!("{}:{name}", self.axis.name());
+        let runs = Piece::of_bytes(list, Dtype::U32, vec![self.runs.len(), 2], runs);
+        let (name, dtype, shape) = (format!("bits:{name}"), size.bits(), self.shape(size).to_vec());
+        let source = Box::new(move || {
+            let whole = bits()?;
+            let mut selected = Vec::new();
+            self.places(size).for_each(|place| selected.extend_from_slice(&whole[place]));
+            Ok(selected)
+        });
+        [Piece { name, dtype, shape, source }, runs]
     }
 }
 
@@ -190,11 +188,6 @@ pub(crate) fn runs(marked: &[bool], slice_bytes: usize) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// The size of `tensor` as a difference.
-pub(crate) fn size_of(tensor: &Tensor) -> Option<Size> {
-    Size::of(&tensor.shape, tensor.dtype)
 }
 
 /// `a ⊕ b`, in `a`.

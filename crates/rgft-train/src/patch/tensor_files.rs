@@ -1,9 +1,8 @@
-//! Tensors in safetensors files, read a range at a time.
+//! Tensors in safetensors files, read one at a time.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rgft_nn::NnError;
@@ -56,6 +55,12 @@ impl TensorFiles {
         let mut all = Self::default();
         all.add(path)?;
         Ok(all)
+    }
+
+    /// The same files, for messages all called `path`.
+    pub(crate) fn called(mut self, path: &Path) -> Self {
+        self.files.iter_mut().for_each(|file| file.0 = path.into());
+        self
     }
 
     /// Reads a header and checks it against the file's length.
@@ -113,25 +118,13 @@ impl TensorFiles {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Appends bytes `range` of `tensor` to `out`.
-    pub(crate) fn read(
-        &self,
-        tensor: &Tensor,
-        range: Range<usize>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NnError> {
+    /// The bytes of `tensor`.
+    pub(crate) fn read(&self, tensor: &Tensor) -> Result<Vec<u8>, NnError> {
         let (path, mut file) = (&self.files[tensor.file].0, &self.files[tensor.file].1);
-        let begin = out.len();
-        out.resize(begin + range.len(), 0);
-        file.seek(SeekFrom::Start(tensor.at + range.start as u64))
-            .and_then(|_| file.read_exact(&mut out[begin..]))
-            .map_err(|source| NnError::Io { path: path.clone(), source })
-    }
-
-    /// All bytes of `tensor`, which must be small.
-    pub(crate) fn whole(&self, tensor: &Tensor) -> Result<Vec<u8>, NnError> {
-        let mut bytes = Vec::new();
-        self.read(tensor, 0..tensor.bytes, &mut bytes)?;
+        let mut bytes = vec![0; tensor.bytes];
+        file.seek(SeekFrom::Start(tensor.at))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|source| NnError::Io { path: path.clone(), source })?;
         Ok(bytes)
     }
 }

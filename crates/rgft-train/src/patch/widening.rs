@@ -1,12 +1,13 @@
 //! From BF16 and F16 to F32 and back, to the bit: what a half-precision base goes through when it is fine-tuned.
 
-use half::{bf16, f16};
+use half::f16;
 use safetensors::tensor::Dtype;
 
 /// How the scalars of a base become those that are compared with the fine-tuned ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Widening {
     /// They stay.
+    #[default]
     None,
     /// BF16 → F32.
     Bf16,
@@ -46,21 +47,4 @@ impl Widening {
             }
         }
     }
-}
-
-/// The numbers of a tensor; nothing for types that are none.
-pub(crate) fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
-    let words = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    Some(match dtype {
-        Dtype::F32 => {
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into()).collect()
-        }
-        Dtype::BF16 => words().map(|word| bf16::from_bits(word).into()).collect(),
-        Dtype::F16 => words().map(|word| f16::from_bits(word).into()).collect(),
-        Dtype::F64 => bytes
-            .chunks_exact(8)
-            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
-            .collect(),
-        _ => return None,
-    })
 }

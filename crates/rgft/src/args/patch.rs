@@ -71,13 +71,10 @@ Examples:
     #[command(after_help = "\
 Examples:
   rgft patch show runs/trec6/patch.safetensors
-  rgft patch show runs/trec6/patch.safetensors --base minilm --json")]
+  rgft patch show runs/trec6/patch.safetensors --json")]
     Show {
         /// The patch
         patch: PathBuf,
-        /// Folder of the base, to say how large the changes are
-        #[arg(long, value_name = "DIR")]
-        base: Option<PathBuf>,
     },
 }
 

@@ -11,9 +11,6 @@ use serde_json::json;
 use crate::args::{PatchAction as Action, Side};
 use crate::printer::Printer;
 
-/// Runs of slices that a line names.
-const NAMED: usize = 4;
-
 pub(crate) fn run(action: &Action, printer: &mut Printer) -> Result<()> {
     match action {
         Action::Diff { base, tuned, out } => diff(base, tuned, out, printer),
@@ -34,8 +31,8 @@ pub(crate) fn run(action: &Action, printer: &mut Printer) -> Result<()> {
             });
             merge(first, second, prefer, out, printer)
         }
-        Action::Show { patch, base } => {
-            let summary = open(patch)?.summary(base.as_deref()).map_err(TrainError::from)?;
+        Action::Show { patch } => {
+            let summary = open(patch)?.summary().map_err(TrainError::from)?;
             printer.table(&HEADER, &rows(&summary))?;
             printer.text(&in_words(&summary))?;
             Ok(printer.document(&summary)?)
@@ -49,14 +46,14 @@ fn open(path: &Path) -> Result<Patch, TrainError> {
 
 fn diff(base: &Path, tuned: &Path, out: &Path, printer: &mut Printer) -> Result<()> {
     let patch = patch::diff(base, tuned, out).map_err(TrainError::from)?;
-    let summary = patch.summary(Some(base)).map_err(TrainError::from)?;
+    let summary = patch.summary().map_err(TrainError::from)?;
     printer.text(&in_words(&summary))?;
     Ok(printer.document(&summary)?)
 }
 
 /// Says what a patch made.
 fn made(patch: &Patch, out: &Path, printer: &mut Printer) -> Result<()> {
-    let summary = patch.summary(None).map_err(TrainError::from)?;
+    let summary = patch.summary().map_err(TrainError::from)?;
     printer.text(&format!("{}: {}", out.display(), holding(&summary)))?;
     let (tensors, files) = (summary.tensors.len(), summary.files.len());
     Ok(printer
@@ -77,7 +74,7 @@ fn merge(
     printer: &mut Printer,
 ) -> Result<()> {
     let Merged { patch, overlaps } = patch::merge(first, second, prefer, out).map_err(TrainError::from)?;
-    let summary = patch.summary(None).map_err(TrainError::from)?;
+    let summary = patch.summary().map_err(TrainError::from)?;
     if overlaps.is_empty() {
         printer.text("the two overlap nowhere")?;
     } else {
@@ -86,25 +83,16 @@ fn merge(
                 "file" | "tensor" => ["", "all"].map(String::from),
                 _ => [overlap.scalars, overlap.differ].map(|count| count.to_string()),
             };
-            vec![overlap.name.clone(), place(overlap), scalars, differ]
+            vec![overlap.to_string(), scalars, differ]
         };
         let rows: Vec<Vec<String>> = overlaps.iter().map(row).collect();
-        printer.table(&["both change", "where", "scalars", "differ"], &rows)?;
+        printer.table(&["both change", "scalars", "differ"], &rows)?;
     }
     printer.text(&in_words(&summary))?;
     Ok(printer.document(&MergeDocument { overlaps, patch: summary })?)
 }
 
-fn place(overlap: &Overlap) -> String {
-    if overlap.slices.is_empty() {
-        return overlap.kind.into();
-    }
-    let runs = overlap.slices.iter().take(NAMED).map(|[begin, end]| format!("{begin}..{end}"));
-    let more = if overlap.slices.len() > NAMED { ", …" } else { "" };
-    format!("{} {}{more}", overlap.kind, runs.collect::<Vec<_>>().join(", "))
-}
-
-const HEADER: [&str; 6] = ["tensor", "slices", "scalars", "bytes", "of the model", "change"];
+const HEADER: [&str; 5] = ["tensor", "slices", "scalars", "bytes", "of the model"];
 
 fn rows(summary: &PatchSummary) -> Vec<Vec<String>> {
     let slices = |tensor: &TensorSummary| match tensor.kind {
@@ -112,14 +100,12 @@ fn rows(summary: &PatchSummary) -> Vec<Vec<String>> {
         kind => kind.into(),
     };
     let tensors = summary.tensors.iter().map(|tensor| {
-        let change =
-            tensor.relative_change.map_or_else(String::new, |change| format!("{:.3} %", 100.0 * change));
         let (scalars, bytes) = (tensor.scalars.to_string(), tensor.bytes.to_string());
-        vec![tensor.name.clone(), slices(tensor), scalars, bytes, percent(tensor.share), change]
+        vec![tensor.name.clone(), slices(tensor), scalars, bytes, percent(tensor.share)]
     });
     let files = summary.files.iter().map(|file| {
         let none = String::new;
-        vec![file.name.clone(), file.kind.into(), none(), file.bytes.to_string(), none(), none()]
+        vec![file.name.clone(), file.kind.into(), none(), file.bytes.to_string(), none()]
     });
     tensors.chain(files).collect()
 }
@@ -128,9 +114,6 @@ fn rows(summary: &PatchSummary) -> Vec<Vec<String>> {
 fn in_words(summary: &PatchSummary) -> String {
     let base = &summary.base_sha256;
     let mut text = format!("base {}, SHA-256 {}…\n", summary.base, base.get(..12).unwrap_or(base));
-    if let Some(method) = &summary.made.method {
-        text += &format!("made by {method}, components updated: {}\n", summary.made.components.len());
-    }
     for (count, what) in [(summary.renamed, "have another name"), (summary.widened, "have a wider type")] {
         if count > 0 {
             text += &format!("{count} tensors {what} than in the base\n");
