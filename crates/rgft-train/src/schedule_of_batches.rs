@@ -151,7 +151,7 @@ impl Order {
         self.first.iter().take(batches).cloned().collect()
     }
 
-    /// The batches that were handed out last, latest first; no more than [`REMEMBERED`].
+    /// The batches that were handed out last, latest first; eight at most.
     pub fn seen(&self, batches: usize) -> Vec<Vec<usize>> {
         self.recent.iter().take(batches).cloned().collect()
     }
