@@ -10,7 +10,7 @@ use crate::methods::{self, Standing};
 use crate::recipe::{OptimizerName, Recipe};
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
-use crate::trainer::{caches, extent_of, found, look, priced, probe_batch, update_flops};
+use crate::trainer::{caches, extent_of, found, priced, probe_batch, update_flops};
 use crate::{TrainError, Workload};
 
 /// What a run would compute, save and store.
@@ -82,7 +82,7 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         costs: &costs,
         left: budget,
         budget,
-        look: look(&tracker, model, &priced(&batches, work)),
+        look: tracker.forecast_each(model, &priced(&batches, work)),
         examples: work.train.len(),
         passes: f64::INFINITY,
         stored: caches(recipe).then_some(&nowhere[..]),

@@ -171,7 +171,7 @@ impl<'a> Trainer<'a> {
             total_steps: scheduled,
         };
         let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
-        let look = look(&tracker, model, &priced(&batches, work));
+        let look = tracker.forecast_each(model, &priced(&batches, work));
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
         let touched = vec![false; model.parameters().len()];
@@ -557,13 +557,6 @@ impl<'a> Trainer<'a> {
 /// Whether what lies below the cut is computed but once: not where an example looks different each time.
 pub(crate) fn caches(recipe: &Recipe) -> bool {
     recipe.cache == Cache::Auto && recipe.augment == Augment::None
-}
-
-/// FLOPs of looking at an example, the mean over batches of these extents.
-pub(crate) fn look(tracker: &Tracker, model: &models::Model, batches: &[Extent]) -> f64 {
-    let flops: u64 = batches.iter().map(|extent| tracker.forecast(model, extent)).sum();
-    let examples: usize = batches.iter().map(|extent| model.rows_at(extent, 0).len()).sum();
-    flops as f64 / examples.max(1) as f64
 }
 
 /// The extents of some batches, spread over the first epoch.

@@ -22,6 +22,13 @@ impl Tracker {
         own + passes.iter().map(Product::flops).sum::<u64>()
     }
 
+    /// The FLOPs of looking at an example, the mean over batches of these extents.
+    pub fn forecast_each(&self, model: &Model, batches: &[Extent]) -> f64 {
+        let flops: u64 = batches.iter().map(|extent| self.forecast(model, extent)).sum();
+        let examples: usize = batches.iter().map(|extent| model.rows_at(extent, 0).len()).sum();
+        flops as f64 / examples.max(1) as f64
+    }
+
     /// FLOPs of the signal's product at a site that runs `forward`.
     fn of_site(&self, model: &Model, forward: &Product) -> u64 {
         let kind = model.sites()[forward.site].kind;
