@@ -96,13 +96,17 @@ impl Flops {
     }
 }
 
-/// Wall-clock seconds.
+/// Wall-clock seconds, except for one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
     /// From start to end, loading and saving included.
     pub total: f64,
     /// In training steps, probes included.
     pub train: f64,
+    /// What the processor spent on those, over the threads: on a quiet machine about the same, and on a busy one nearly as
+    /// much. `None` where the system does not tell.
+    #[serde(default)]
+    pub processor: Option<f64>,
     /// In probes.
     pub probe: f64,
     /// In validation and test.

@@ -27,7 +27,7 @@ pub struct Point {
     pub quality: f64,
     /// Total FLOPs over those of full fine-tuning.
     pub flops_ratio: f64,
-    /// Seconds of training, probes included.
+    /// Seconds of training, probes included: of the processor where the system tells.
     pub seconds: f64,
     /// `(FLOPs over those of full fine-tuning, validation metric)`, in the order of training.
     pub curve: Vec<(f64, f64)>,

@@ -1,5 +1,7 @@
 //! What the operating system knows about this process.
 
+use std::time::Duration;
+
 /// Forgets the largest resident set so far, where the system can (Linux), so that each of several runs in one
 /// process is measured by itself.
 pub(crate) fn reset_peak_rss() {
@@ -29,11 +31,31 @@ pub fn peak_rss_bytes() -> Option<u64> {
     }
 }
 
+/// What the processor spent on this process so far, all threads together; zero where the system does not tell.
+pub(crate) fn processor_time() -> Duration {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        use nix::sys::time::TimeValLike;
+        let spent = getrusage(UsageWho::RUSAGE_SELF)
+            .map_or(0, |usage| (usage.user_time() + usage.system_time()).num_microseconds());
+        Duration::from_micros(u64::try_from(spent).unwrap_or_default())
+    }
+    #[cfg(not(unix))]
+    {
+        Duration::ZERO
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     #[cfg(unix)]
-    fn a_process_has_a_size() {
+    fn a_process_has_a_size_and_takes_time_when_it_works() {
         assert!(super::peak_rss_bytes().is_some_and(|bytes| bytes > 1 << 20));
+        let before = super::processor_time();
+        while super::processor_time() == before {
+            std::hint::spin_loop();
+        }
     }
 }

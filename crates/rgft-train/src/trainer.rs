@@ -127,8 +127,18 @@ struct Trainer<'a> {
 #[derive(Default)]
 struct Clock {
     train: Duration,
+    /// What the processor spent on training; zero where the system does not tell.
+    processor: Duration,
     probe: Duration,
     eval: Duration,
+}
+
+impl Clock {
+    /// Adds what training took since then.
+    fn trained(&mut self, (begun, processor): (Instant, Duration)) {
+        self.train += begun.elapsed();
+        self.processor += process::processor_time().saturating_sub(processor);
+    }
 }
 
 /// The part of a budget that calibration may take.
@@ -224,22 +234,20 @@ impl<'a> Trainer<'a> {
             out.recipe(self.recipe)?;
         }
         self.announce()?;
-        let begun = Instant::now();
+        let begun = (Instant::now(), process::processor_time());
         self.calibrate()?;
-        self.clock.train += begun.elapsed();
+        self.clock.trained(begun);
         let mut steps = 0;
         while steps < self.total_steps {
-            let begun = Instant::now();
-            let mut probed = Duration::ZERO;
+            let begun = (Instant::now(), process::processor_time());
             if let Some(request) = self.with_standing(steps, |method, standing| method.probe(standing)) {
                 self.probe(steps, request)?;
-                probed = begun.elapsed();
-                self.clock.probe += probed;
+                self.clock.probe += begun.0.elapsed();
             }
             self.replan(steps)?;
             let Some(batch) = self.next_batch() else { break };
             let event = self.step(steps, batch)?;
-            self.clock.train += begun.elapsed() - probed;
+            self.clock.trained(begun);
             steps += 1;
             self.emit(&self.stamped(event))?;
             if self.is_validation_due(steps) && self.validate(steps)? {

@@ -132,7 +132,7 @@ pub(crate) fn summary() -> RunSummary {
             full_equivalent: FULL,
             ratio: total as f64 / FULL as f64,
         },
-        seconds: Seconds { total: 31.9, train: 27.4, probe: 0.9, eval: 3.6 },
+        seconds: Seconds { total: 31.9, train: 27.4, processor: Some(27.1), probe: 0.9, eval: 3.6 },
         memory: Memory { peak_rss_bytes: Some(412 << 20) },
         convergence: Convergence {
             metric: "accuracy".into(),

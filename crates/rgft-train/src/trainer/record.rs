@@ -102,6 +102,8 @@ impl Trainer<'_> {
             seconds: Seconds {
                 total: start.elapsed().as_secs_f64(),
                 train: self.clock.train.as_secs_f64(),
+                processor: Some(self.clock.processor.as_secs_f64() / rayon::current_num_threads() as f64)
+                    .filter(|&seconds| seconds > 0.0),
                 probe: self.clock.probe.as_secs_f64(),
                 eval: self.clock.eval.as_secs_f64(),
             },

@@ -46,7 +46,7 @@ pub(super) struct Record {
     pub(super) flops_ratio: f64,
     #[serde(default)]
     pub(super) flops: u64,
-    /// Seconds of training, probes included.
+    /// Seconds of training, probes included: of the processor where the system tells.
     #[serde(default)]
     pub(super) seconds: f64,
     #[serde(default)]

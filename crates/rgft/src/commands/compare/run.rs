@@ -140,7 +140,7 @@ fn record(summary: &RunSummary, curve: Vec<(f64, Option<f64>)>, how: &Conditions
         test: finite(&summary.metrics.test),
         flops_ratio: summary.flops.ratio,
         flops: summary.flops.total,
-        seconds: summary.seconds.train,
+        seconds: summary.seconds.processor.unwrap_or(summary.seconds.train),
         peak_rss_bytes: summary.memory.peak_rss_bytes,
         curve,
         threads: summary.threads,
