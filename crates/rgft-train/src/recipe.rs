@@ -54,6 +54,7 @@ pub struct Recipe {
     pub max_length: usize,
     pub limit_train: Option<usize>,
     pub limit_test: Option<usize>,
+    pub validation_part: f64,
     pub test_part: f64,
 
     pub image_column: String,
@@ -186,6 +187,7 @@ impl Recipe {
             max_length: Some(self.max_length),
             limit_train: self.limit_train,
             limit_test: self.limit_test,
+            validation_part: Some(self.validation_part),
             test_part: Some(self.test_part),
             image_column: Some(self.image_column.clone()),
             image_size: self.image_size,

@@ -24,9 +24,6 @@ use crate::methods;
 use crate::recipe::{self, Init, Pooling, Recipe, Task};
 use crate::snippets::Snippets;
 
-/// Part of the training examples held out for validation where there is no validation file.
-const VALIDATION_PART: f64 = 0.1;
-
 /// Everything that a run works on.
 pub struct Workload {
     /// The model, with a head for the task.

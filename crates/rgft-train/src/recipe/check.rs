@@ -35,6 +35,7 @@ impl RawRecipe {
             max_length: count("max-length", self.max_length, 128, 3)?,
             limit_train: optional_count("limit-train", self.limit_train, 2)?,
             limit_test: optional_count("limit-test", self.limit_test, 1)?,
+            validation_part: number("validation-part", self.validation_part, 0.1, |x| x > 0.0 && x <= 0.5)?,
             test_part: number("test-part", self.test_part, test_part, |x| (0.0..0.9).contains(&x))?,
 
             image_column: name("image-column", self.image_column, "image")?,

@@ -114,7 +114,7 @@ recipe_keys! {
         /// Test data, read once, after training
         "test" test: PathBuf, Path, "none: test.* of the data folder, where there is one", "a file";
         /// Validation data, which chooses the checkpoint
-        "validation" validation: PathBuf, Path, "none: dev.*, validation.*, valid.* or val.* of the data folder, else 10 % of the training rows, stratified by label", "a file";
+        "validation" validation: PathBuf, Path, "none: dev.*, validation.*, valid.* or val.* of the data folder, else a part of the training rows", "a file";
         /// What the model learns to do
         "task" task: Task, Word, "required", "text-classification, text-multi-label, text-regression, image-classification, causal-lm, code or forecasting";
         /// Folder that receives the model and the run's records
@@ -131,6 +131,8 @@ recipe_keys! {
         "limit-train" limit_train: usize, Count, "none: all", "a whole number from 2";
         /// Test examples to use, chosen likewise
         "limit-test" limit_test: usize, Count, "none: all", "a whole number from 1";
+        /// Part of the training data held out for validation where no validation file is given: of texts and pictures each class in its share; the latest before the test part of series
+        "validation-part" validation_part: f64, Number, "0.1", "a number above 0, up to 0.5";
         /// Part of the data held out for the test where no test file is given (causal-lm, code: of the documents; forecasting: of the time, the latest)
         "test-part" test_part: f64, Number, "0 for every task but forecasting, 0.2 for that", "a number from 0, below 0.9";
     }

@@ -63,6 +63,7 @@ impl RawRecipe {
             init: None,
             limit_train: None,
             limit_test: None,
+            validation_part: None,
             test_part: None,
             ..stored
         })

@@ -8,9 +8,7 @@ use rgft_data::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{
-    Examples, Material, Subjects, VALIDATION_PART, label_settings, labels_for, labels_in, placeholder_labels,
-};
+use super::{Examples, Material, Subjects, label_settings, labels_for, labels_in, placeholder_labels};
 use crate::TrainError;
 use crate::recipe::{self, Recipe};
 
@@ -67,7 +65,7 @@ pub(super) fn load(recipe: &Recipe, config: &Value) -> Result<Material, TrainErr
     let (train, validation) = match &files.validation {
         Some(source) => (whole, read(source, None)?),
         None => {
-            let split = split_stratified(&whole.targets(), VALIDATION_PART);
+            let split = split_stratified(&whole.targets(), recipe.validation_part);
             notes.push(format!(
                 "no validation pictures: {} of {} training pictures are held out, stratified by label",
                 split.validation.len(),

@@ -9,7 +9,7 @@ use rgft_data::{
 };
 use serde_json::Map;
 
-use super::{Examples, Material, VALIDATION_PART, limited, tokenizer_files};
+use super::{Examples, Material, limited, tokenizer_files};
 use crate::TrainError;
 use crate::recipe::{self, Recipe, Task};
 use crate::snippets::{Snippets, prompt_of};
@@ -65,7 +65,7 @@ pub(super) fn load(recipe: &Recipe) -> Result<Material, TrainError> {
     let snippets = test.as_ref().and_then(|set| snippets_of(recipe, &tested, set, &codec));
     train = limited(recipe.limit_train, train, |set, n| set.subset(0..n));
     if validation.is_none() {
-        (train, validation) = train.split(VALIDATION_PART);
+        (train, validation) = train.split(recipe.validation_part);
         let held = validation.as_ref().map_or(0, Dataset::len);
         notes.push(format!("no validation file: {held} of {} sequences are held out", held + train.len()));
     }

@@ -8,7 +8,7 @@ use rgft_data::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Examples, Material, Subjects, VALIDATION_PART, limited};
+use super::{Examples, Material, Subjects, limited};
 use crate::TrainError;
 use crate::recipe::{self, Recipe};
 
@@ -35,7 +35,7 @@ fn spec_of(recipe: &Recipe, config: &Value) -> SeriesSpec {
             recipe::Missing::Refuse => Missing::Refuse,
         },
         season: recipe.season,
-        validation_part: if recipe.validation.is_some() { 0.0 } else { VALIDATION_PART },
+        validation_part: if recipe.validation.is_some() { 0.0 } else { recipe.validation_part },
         test_part: if recipe.test.is_some() { 0.0 } else { recipe.test_part },
     }
 }

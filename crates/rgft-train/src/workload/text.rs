@@ -10,7 +10,7 @@ use rgft_nn::models::Model;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Examples, Material, Subjects, VALIDATION_PART, label_settings, labels_for, labels_in, limited, no_test,
+    Examples, Material, Subjects, label_settings, labels_for, labels_in, limited, no_test,
     placeholder_labels, tokenizer_files,
 };
 use crate::TrainError;
@@ -62,7 +62,7 @@ pub(super) fn of_tables(
     let (train_set, validation_set) = match validation {
         Some(table) => (whole, dataset(table)?),
         None => {
-            let split = split_stratified(&targets_of(&whole), VALIDATION_PART);
+            let split = split_stratified(&targets_of(&whole), recipe.validation_part);
             notes.push(format!(
                 "no validation file: {} of {} training rows are held out, stratified by label",
                 split.validation.len(),
