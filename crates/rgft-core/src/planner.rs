@@ -150,6 +150,19 @@ impl Problem<'_> {
         Choice { cut, active, examples, step: self.cuts[cut].step + kept.price, value }
     }
 
+    /// These candidates and the forced ones, with the cut at this level, which is [`Problem::highest_cut`] at most.
+    pub fn of(&self, cut: usize, active: &[usize]) -> Choice {
+        let mut active = [active, self.forced].concat();
+        active.sort_unstable();
+        active.dedup();
+        let mut chosen = Chosen::default();
+        for &i in &active {
+            chosen.add(self.worth_of_forced(i), self.candidates[i].amount, self.candidates[i].cost_at(cut));
+        }
+        let (value, examples) = self.value(cut, chosen);
+        Choice { cut, active, examples, step: self.cuts[cut].step + chosen.price, value }
+    }
+
     fn worth_of_forced(&self, i: usize) -> f64 {
         let worth = self.candidates[i].worth;
         if worth.is_finite() { worth.max(0.0) } else { 0.0 }

@@ -40,6 +40,8 @@ pub struct Standing<'a> {
     pub left: f64,
     /// FLOPs of the whole budget.
     pub budget: f64,
+    /// FLOPs spent on looks so far.
+    pub looks: f64,
     /// FLOPs of looking at an example.
     pub look: f64,
     /// Examples that there are.

@@ -76,12 +76,13 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let engine = Workload::engine(recipe);
     let budget = recipe.budget * full_equivalent as f64;
     let nowhere = vec![0; model.levels()];
-    let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
+    let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.beta, recipe.seed);
     let standing = Standing {
         step: 0,
         costs: &costs,
         left: budget,
         budget,
+        looks: 0.0,
         look: tracker.forecast_each(model, &priced(&batches, work)),
         examples: work.train.len(),
         passes: f64::INFINITY,
@@ -174,7 +175,7 @@ pub fn map(
     let settings =
         ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: methods::ENERGY_MAX };
     let mut error_map = ErrorMap::new(&work.components, settings)?;
-    let mut tracker = Tracker::new(&work.model, &work.components, recipe.signal, recipe.seed);
+    let mut tracker = Tracker::new(&work.model, &work.components, recipe.signal, recipe.beta, recipe.seed);
     let norms = tracking::squared_norms(&work.model, &work.components);
     let mut flops = 0;
     for i in 0..of {

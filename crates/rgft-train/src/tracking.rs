@@ -61,14 +61,14 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Tracks `components` of `model`; `seed` decides the sketches' signs.
-    pub fn new(model: &Model, components: &[Component], signal: Signal, seed: u64) -> Self {
+    /// Tracks `components` of `model`; `beta` is what `coherent` keeps of its averages, `seed` decides the sketches' signs.
+    pub fn new(model: &Model, components: &[Component], signal: Signal, beta: f64, seed: u64) -> Self {
         Self {
             signal,
             components: components.to_vec(),
             ownership: Ownership::new(model, components),
             energies: vec![0.0; components.len()],
-            agreement: Agreement::default(),
+            agreement: Agreement::new(beta),
             agreed: Agreed::default(),
             batches: 0,
             examples: 0,

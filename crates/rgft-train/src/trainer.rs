@@ -180,7 +180,7 @@ impl<'a> Trainer<'a> {
             warmup_steps: recipe.warmup * scheduled as f64,
             total_steps: scheduled,
         };
-        let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.seed);
+        let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.beta, recipe.seed);
         let look = tracker.forecast_each(model, &priced(&batches, work));
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
@@ -294,6 +294,7 @@ impl<'a> Trainer<'a> {
             costs: &self.costs,
             left: (self.budget - self.ledger.total() as f64).max(0.0),
             budget: self.budget,
+            looks: (self.ledger.get(Account::Probe) + self.ledger.get(Account::Tracking)) as f64,
             look: self.look,
             examples: self.work.train.len(),
             passes: self.order.passes(),

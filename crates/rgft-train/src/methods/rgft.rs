@@ -20,7 +20,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rgft_core::{
     Alpha, Candidate, Choice, Component, Cut, ErrorMap, ErrorMapSettings, LrRule, ProbeInterval, Problem,
-    lr_rule, rank_correlation,
+    Signal, lr_rule, rank_correlation,
 };
 
 use super::{ENERGY_MAX, Found, MapReport, Method, Plan, ProbeRequest, Standing, task_heads};
@@ -29,8 +29,6 @@ use crate::recipe::{MethodName, OptimizerName, Recipe};
 
 /// The largest part of a budget that phase 0 may take.
 const HEAD_FIRST_MOST: f64 = 0.5;
-/// The part of the probes' FLOPs that the first one may take.
-const FIRST_PROBE: f64 = 0.6;
 /// A later probe of fewer examples tells nothing.
 const LEAST_LOOK: usize = 8;
 
@@ -51,7 +49,6 @@ pub(super) struct Rgft {
     rank_correlation: Option<f64>,
     interval: ProbeInterval,
     next_probe: usize,
-    probed: f64,
     next_plan: usize,
     phase: Phase,
     /// How often phase 0 passes its examples.
@@ -96,21 +93,22 @@ impl Rgft {
         // While there is something left for probes, every component is probed within the coverage window.
         let mut interval = ProbeInterval::new(recipe.probe_interval);
         interval.most = recipe.coverage_window.saturating_sub(1).saturating_mul(recipe.refresh).max(1);
-        let settings = ErrorMapSettings { beta: recipe.beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
+        // What batches agree on is averaged where it is estimated.
+        let beta = if recipe.signal == Signal::Coherent { 0.0 } else { recipe.beta };
+        let settings = ErrorMapSettings { beta, alpha: recipe.alpha.clone(), max: ENERGY_MAX };
         Ok(Self {
             method: recipe.method,
             components: components.to_vec(),
             heads: task_heads(components),
             outputs,
             forced: task_heads(components),
-            coherence: overall_and_each(components, recipe.beta)?,
+            coherence: overall_and_each(components, beta)?,
             map: ErrorMap::new(components, settings)?,
             map_step: None,
             previous: None,
             rank_correlation: None,
             interval,
             next_probe: 0,
-            probed: 0.0,
             next_plan: 0,
             head_passes: recipe.head_first_passes,
             phase: if head_is_new { Phase::HeadFirst } else { Phase::Planning },
@@ -211,9 +209,9 @@ impl Rgft {
         let best = problem.solve();
         // States that are kept are priced by the problem; changing over costs momentum besides.
         match &self.choice {
-            Some(old) if old.cut != best.cut && old.cut <= problem.highest_cut() => {
-                let same_cut = problem.at(old.cut);
-                if best.value > same_cut.value * (1.0 + self.settings.hysteresis) { best } else { same_cut }
+            Some(old) if old.cut <= problem.highest_cut() => {
+                let kept = problem.of(old.cut, &old.active);
+                if best.value > kept.value * (1.0 + self.settings.hysteresis) { best } else { kept }
             }
             _ => best,
         }
@@ -248,16 +246,16 @@ impl Method for Rgft {
         }
         let share = self.settings.probe_share * standing.budget;
         // A map that no step follows is worth nothing.
-        let left = share - self.probed;
+        let left = share - standing.looks;
         if standing.left <= share {
             return None;
         }
         if self.previous.is_none() {
-            // As many batches as have an example each: two at least, or there is nothing to agree on.
-            let flops = FIRST_PROBE * left;
-            let affordable = (flops / standing.look) as usize;
+            // All of the share, if its batches take so much: chance in a map falls with the square of the examples. Two
+            // batches at least, or there is nothing to agree on.
+            let affordable = (left / standing.look) as usize;
             let batches = self.settings.first_probe_batches.min(affordable);
-            return (affordable >= 2).then_some(ProbeRequest { batches, examples: usize::MAX, flops });
+            return (affordable >= 2).then_some(ProbeRequest { batches, examples: usize::MAX, flops: left });
         }
         // In two halves, because a mean gradient is what two batches agree on.
         let affordable = (left / standing.look) as usize;
@@ -267,7 +265,10 @@ impl Method for Rgft {
     }
 
     fn observe(&mut self, step: usize, found: &Found) -> Result<Option<MapReport>, TrainError> {
-        let seen: Vec<Option<f64>> = found.energies.iter().copied().map(Some).collect();
+        // Gradients shrink while a model learns and grow where a rate is high: looks of different times are comparable by shares.
+        let total: f64 = found.energies.iter().sum();
+        let scale = if total > 0.0 && total.is_finite() { total } else { 1.0 };
+        let seen: Vec<Option<f64>> = found.energies.iter().map(|energy| Some(energy / scale)).collect();
         // What was seen of more examples counts for more.
         let weight = found.examples as f64 / self.settings.probe_examples.max(1) as f64;
         self.map.observe(&seen, &found.norms, weight)?;
@@ -276,7 +277,6 @@ impl Method for Rgft {
         self.coherence.observe(&coherence, &[], weight)?;
         self.forced = (0..self.components.len()).filter(|&i| self.is_forced(i)).collect();
         self.map_step = step.checked_sub(1);
-        self.probed += found.flops as f64;
         let energies = self.map.energies();
         let rank_correlation = self.previous.as_deref().map(|before| rank_correlation(before, &energies));
         let next_interval = self.interval.adapt(rank_correlation);

@@ -281,7 +281,7 @@ recipe_keys! {
         "calibration-batches" calibration_batches: usize, Count, "4", "a whole number from 0";
         /// Steps between plans
         "refresh" refresh: usize, Count, "50", "a whole number from 1";
-        /// How much better a new cut must promise to be before the old one is given up, as a part of it
+        /// How much better a new plan must promise to be before the old one is given up, as a part of it
         "hysteresis" hysteresis: f64, Number, "0.1", "a number from 0";
         /// Chance that a component that no plan chose is updated all the same, drawn anew for each plan
         "explore" explore: f64, Number, "0", "a number from 0, below 1";
@@ -308,7 +308,7 @@ recipe_keys! {
 
     "Sampling" {
         /// Whether examples with large residuals come more often than others, after the first pass
-        "sampling" sampling: String, Word, "off", "off, unbiased or focus";
+        "sampling" sampling: String, Word, "unbiased for rgft, random and static, off for every other method", "off, unbiased or focus";
         /// Part of the examples that come in a pass
         "sampling-rate" sampling_rate: f64, Number, "0.6", "a number above 0, up to 1";
         /// Least chance of an example to come

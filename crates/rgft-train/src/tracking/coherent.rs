@@ -13,12 +13,16 @@
 //! ratio, which decides how much of a step generalises (Liu et al. 2020, *Understanding why neural networks generalize well
 //! through GSNR of parameters*).
 //!
-//! **Batches of one size.** ‖g‖² holds the noise of a batch, so ρ and E of `b` examples a batch are carried over to
-//! batches of B = [`BATCH`], or the same data would look the more coherent the larger the batches that a budget pays for:
+//! **Batches of one size.** ‖g‖² holds the noise of a batch, so that of `b` examples is carried over to batches of
+//! [`BATCH`], or the same data would look the more coherent the larger the batches that a budget pays for:
 //!
 //! ```text
-//! ‖g_B‖² = ‖g_b‖²·f,  ρ_B = ρ_b / f,  f = ρ_b + (1 − ρ_b)·b/B
+//! ‖g_BATCH‖² = ‖μ‖² + (‖g_b‖² − ‖μ‖²)·b/BATCH
 //! ```
+//!
+//! **Looks add up.** What follows bends an estimate that is mostly chance upwards, so not E is averaged over looks but
+//! ‖μ‖² and ‖g‖², which are without bias: an exponential average by examples, of each look in parts of its whole ‖g‖²,
+//! because gradients shrink as a model learns and grow where a rate is high.
 //!
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
 //! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
@@ -45,9 +49,13 @@ const BATCH: f64 = 32.0;
 /// Parameters of a layer are correlated: this many count as one.
 const CORRELATED: f64 = 4.0;
 
-/// Sums over batches.
-#[derive(Default)]
+/// Sums over batches, and averages over looks.
 pub(super) struct Agreement {
+    /// What is kept of an average at [`BATCH`] more examples.
+    beta: f64,
+    looks: Moments,
+    /// Batches of [`BATCH`] examples that were seen in all.
+    seen: f64,
     /// `Σ_b g_b` of rows from `first` on of a parameter with so many columns, by parameter, `first` and length.
     sums: BTreeMap<(usize, usize, usize), (usize, Vec<f32>)>,
     /// `Σ_b ‖g_b‖²` by component.
@@ -55,6 +63,11 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
+    pub(super) fn new(beta: f64) -> Self {
+        let (looks, sums, squares) = (Moments::default(), BTreeMap::new(), Vec::new());
+        Self { beta, looks, seen: 0.0, sums, squares }
+    }
+
     /// Adds a batch's gradient of rows `first..` of a parameter `[_, cols]`.
     pub(super) fn add(
         &mut self,
@@ -73,8 +86,8 @@ impl Agreement {
         sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
     }
 
-    /// E and ρ of each component after `batches` batches of so many examples each, and ρ of all together; begins anew. One
-    /// batch agrees with itself.
+    /// E and ρ of each component, and ρ of all together, after a look at `batches` batches of so many examples each, and the
+    /// looks before it. One batch agrees with itself.
     pub(super) fn take(
         &mut self,
         ownership: &Ownership,
@@ -92,20 +105,73 @@ impl Agreement {
         if batches < 2 || squares.is_empty() {
             return Agreed { energies: sums, coherence: vec![1.0; components.len()], overall: 1.0 };
         }
-        agreed(components, &sums, &squares, batches as f64, examples)
+        let b = batches as f64;
+        let new = batches as f64 * examples / BATCH;
+        let scale =
+            self.looks.add(&Moments::of(components, &sums, &squares, b, examples), self.beta.powf(new));
+        self.seen += new;
+        agreed(components, &self.looks, 1.0 - self.beta.powf(self.seen), scale)
     }
 }
 
-/// E and ρ of each component from `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches of `examples` each.
-fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64, examples: f64) -> Agreed {
+/// Of each component.
+#[derive(Clone, Debug, Default)]
+struct Moments {
+    /// Estimates of ‖μ‖²; chance may make them negative.
+    means: Vec<f64>,
+    /// ‖g‖² of [`BATCH`] examples.
+    energies: Vec<f64>,
+    /// Variances of `means`.
+    variances: Vec<f64>,
+}
+
+impl Moments {
+    /// From `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches of `examples` each.
+    fn of(components: &[Component], sums: &[f64], squares: &[f64], b: f64, examples: f64) -> Self {
+        let all = || sums.iter().zip(squares);
+        let mean = |(sum, square): (&f64, &f64)| (sum - square) / (b * (b - 1.0));
+        let energy = |(sum, square): (&f64, &f64)| {
+            let of_mean = mean((sum, square)).clamp(0.0, square / b);
+            of_mean + (square / b - of_mean) * examples / BATCH
+        };
+        let variance = |(square, component): (&f64, &Component)| {
+            let independent = component.parameters.max(1) as f64 / CORRELATED;
+            2.0 / (b * (b - 1.0) * independent) * (square / b).powi(2)
+        };
+        Self {
+            means: all().map(mean).collect(),
+            energies: all().map(energy).collect(),
+            variances: squares.iter().zip(components).map(variance).collect(),
+        }
+    }
+
+    /// Keeps a part of these and adds the other part of a look's, in parts of its whole ‖g‖², which is returned.
+    fn add(&mut self, look: &Self, kept: f64) -> f64 {
+        let whole = look.energies.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let average = |averages: &mut Vec<f64>, seen: &[f64], kept: f64, part: f64| {
+            averages.resize(seen.len(), 0.0);
+            averages
+                .iter_mut()
+                .zip(seen)
+                .for_each(|(average, seen)| *average = kept * *average + part * seen);
+        };
+        let part = (1.0 - kept) / whole;
+        average(&mut self.means, &look.means, kept, part);
+        average(&mut self.energies, &look.energies, kept, part);
+        average(&mut self.variances, &look.variances, kept * kept, part * part);
+        whole
+    }
+}
+
+/// E and ρ of each component from averages that weigh `weight` in all; E at the scale of the last look.
+fn agreed(components: &[Component], looks: &Moments, weight: f64, scale: f64) -> Agreed {
     let n = |i: usize| components[i].parameters.max(1) as f64;
-    let energy: Vec<f64> = squares.iter().map(|square| square / b).collect();
-    let mean = |i: usize| (sums[i] - squares[i]) / (b * (b - 1.0));
-    let estimate = |i: usize| Estimate {
-        value: if energy[i] > 0.0 { mean(i) / energy[i] } else { 0.0 },
-        variance: 2.0 / (b * (b - 1.0) * n(i) / CORRELATED),
+    let Moments { means, energies: energy, variances } = looks;
+    let estimate = |i: usize| {
+        let of_energy = if energy[i] > 0.0 { 1.0 / energy[i] } else { 0.0 };
+        Estimate { value: means[i] * of_energy, variance: variances[i] * of_energy * of_energy }
     };
-    let own: Vec<Estimate> = (0..sums.len()).map(estimate).collect();
+    let own: Vec<Estimate> = (0..means.len()).map(estimate).collect();
     let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     // What has no energy has no coherence either, and says nothing of its neighbours.
     let lively = (0..own.len()).filter(|&i| energy[i] > 0.0);
@@ -126,13 +192,10 @@ fn agreed(components: &[Component], sums: &[f64], squares: &[f64], b: f64, examp
             coherence[i] = Estimate { value, variance: centre.variance + own.variance }.not_negative();
         }
     }
-    let overall = (0..own.len()).map(mean).sum::<f64>() / energy.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let overall = overall.clamp(0.0, 1.0);
-    // From batches of `examples` to those of BATCH.
-    let factor = |rho: f64| (rho + (1.0 - rho) * examples / BATCH).max(f64::MIN_POSITIVE);
-    let energies = (0..own.len()).map(|i| coherence[i].powi(2) * energy[i] / factor(coherence[i])).collect();
-    let coherence = coherence.into_iter().map(|rho| rho / factor(rho)).collect();
-    Agreed { energies, coherence, overall: overall / factor(overall) }
+    let overall = means.iter().sum::<f64>() / energy.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let energies =
+        coherence.iter().zip(energy).map(|(rho, energy)| rho * rho * energy / weight * scale).collect();
+    Agreed { energies, coherence, overall: overall.clamp(0.0, 1.0) }
 }
 
 /// What batches agree on.

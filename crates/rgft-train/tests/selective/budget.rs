@@ -159,6 +159,8 @@ fn what_is_left_of_the_probes_share_is_looked_with_later() {
     let looks = |method: &str| {
         let events = with_a_fresh_head(&[
             "probe-share=0.2",
+            "first-probe-batches=2",
+            "batch-size=8",
             "refresh=4",
             "probe-interval=4",
             &format!("method={method}"),

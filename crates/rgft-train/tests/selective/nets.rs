@@ -64,7 +64,7 @@ pub(crate) fn one_by_one(inputs: &Inputs) -> Vec<Inputs> {
 impl Net {
     pub(crate) fn energies(&self, signal: Signal, seed: u64, cut: Option<usize>) -> Vec<f64> {
         let engine = Engine::new(Precision::F32);
-        let mut tracker = Tracker::new(&self.model, &self.components, signal, seed);
+        let mut tracker = Tracker::new(&self.model, &self.components, signal, 0.9, seed);
         cut.into_iter().for_each(|cut| tracker.set_cut(cut));
         let residual = self.residual.concat();
         tracker.look(&engine, &self.model, &self.inputs, |outputs| put(outputs, &residual));

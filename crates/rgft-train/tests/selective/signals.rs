@@ -23,7 +23,7 @@ impl Probe for Recorder {
 
 fn energies(tiny: &Tiny, signal: Signal, seed: u64) -> Vec<f64> {
     let engine = Engine::new(Precision::F32);
-    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), signal, seed);
+    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), signal, 0.9, seed);
     look(tiny, &engine, &mut tracker);
     tracker.take()
 }
@@ -134,7 +134,7 @@ fn sketch_is_unbiased() {
 fn energies_of_several_batches_are_averaged_and_taken_once() {
     let tiny = Tiny::load();
     let engine = Engine::new(Precision::F32);
-    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), Signal::Exact, 0);
+    let mut tracker = Tracker::new(&tiny.model, &tiny.components(), Signal::Exact, 0.9, 0);
     (0..3).for_each(|_| look(&tiny, &engine, &mut tracker));
     close(&tiny, &tracker.take(), &energies(&tiny, Signal::Exact, 0), 1e-12);
     assert!(tracker.take().iter().all(|energy| *energy == 0.0));

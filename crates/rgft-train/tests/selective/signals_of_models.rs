@@ -131,7 +131,7 @@ fn coherent_is_the_energy_of_batches_that_agree_and_none_of_those_that_contradic
         let residual = net.residual.concat();
         let after = |signs: &[f32]| {
             let engine = Engine::new(Precision::F32);
-            let mut tracker = Tracker::new(&net.model, &net.components, Signal::Coherent, 0);
+            let mut tracker = Tracker::new(&net.model, &net.components, Signal::Coherent, 0.9, 0);
             for sign in signs {
                 let residual: Vec<f32> = residual.iter().map(|r| sign * r).collect();
                 tracker.look(&engine, &net.model, &net.inputs, |outputs| put(outputs, &residual));
@@ -199,7 +199,7 @@ fn what_a_look_costs_is_known_before() {
     for net in nets() {
         for signal in Signal::ALL {
             let engine = Engine::new(Precision::F32);
-            let mut tracker = Tracker::new(&net.model, &net.components, signal, 0);
+            let mut tracker = Tracker::new(&net.model, &net.components, signal, 0.9, 0);
             let expected = tracker.forecast(&net.model, &net.inputs.extent()) as f64;
             let residual = net.residual.concat();
             let flops = tracker.look(&engine, &net.model, &net.inputs, |outputs| put(outputs, &residual));

@@ -71,6 +71,10 @@ pub(crate) struct GridArgs {
     /// A key of the recipe and values that make rows of their own; may be repeated
     #[arg(long, value_name = "KEY=VALUE,VALUE")]
     pub(crate) vary: Vec<Varied>,
+
+    /// Likewise, but one key at a time, all else as it is
+    #[arg(long, value_name = "KEY=VALUE,VALUE")]
+    pub(crate) ablate: Vec<Varied>,
 }
 
 impl GridArgs {
@@ -87,6 +91,7 @@ impl GridArgs {
             last_ks: list(&self.last_ks, &other.last_ks),
             search_seeds: self.search_seeds.or(other.search_seeds),
             vary: list(&self.vary, &other.vary),
+            ablate: list(&self.ablate, &other.ablate),
         }
     }
 
@@ -116,6 +121,7 @@ impl GridArgs {
             rates: all.learning_rates,
             last_ks: all.last_ks,
             varied: all.vary,
+            ablated: all.ablate,
         })
     }
 }

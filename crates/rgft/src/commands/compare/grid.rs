@@ -84,6 +84,8 @@ pub(crate) struct Grid {
     pub(crate) rates: Option<Rates>,
     pub(crate) last_ks: Vec<usize>,
     pub(crate) varied: Vec<Varied>,
+    /// Varied one at a time, all else as it is.
+    pub(crate) ablated: Vec<Varied>,
 }
 
 /// A method with settings of its own.
@@ -156,9 +158,15 @@ impl Task {
             cells: Vec::new(),
             shared: settings(&plain),
         };
-        for varied in combinations(&grid.varied) {
-            for &method in &grid.methods {
-                task.add_arm(&base, method, &varied, grid, first_seed)?;
+        let alone = grid.ablated.iter().flat_map(|Varied { key, values }| {
+            values.iter().map(move |value| Some((key.clone(), value.clone())))
+        });
+        for ablated in std::iter::once(None).chain(alone) {
+            for mut varied in combinations(&grid.varied) {
+                varied.extend(ablated.clone());
+                for &method in &grid.methods {
+                    task.add_arm(&base, method, &varied, grid, first_seed)?;
+                }
             }
         }
         Ok(task)
@@ -315,6 +323,7 @@ mod tests {
             rates: None,
             last_ks: vec![1, 2],
             varied: Vec::new(),
+            ablated: Vec::new(),
         }
     }
 
@@ -360,6 +369,14 @@ mod tests {
                 rgft("signal=gram alpha=uniform"),
             ]
         );
+        let ablated = vec!["signal=coherent,gram".parse().unwrap(), "refresh=10".parse().unwrap()];
+        let names: Vec<_> = Task::new("t", &base(), &Grid { ablated, ..grid() })
+            .unwrap()
+            .arms
+            .iter()
+            .map(|arm| format!("{} {}", arm.method, arm.settings))
+            .collect();
+        assert_eq!(names, ["full ", "rgft ", "rgft signal=gram", "rgft refresh=10"]);
         let folders: std::collections::BTreeSet<_> = task.cells.iter().map(|cell| &cell.folder).collect();
         assert_eq!(folders.len(), task.cells.len());
         assert!("budget=0.1".parse::<Varied>().unwrap_err().contains("--budgets"));

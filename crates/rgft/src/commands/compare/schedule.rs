@@ -138,6 +138,7 @@ mod tests {
             rates: Some(Rates::List(vec![1e-4, 2e-4])),
             last_ks: vec![1],
             varied: Vec::new(),
+            ablated: Vec::new(),
         };
         Task::new("t", &raw, &grid).unwrap()
     }

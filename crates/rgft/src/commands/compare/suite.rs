@@ -25,7 +25,7 @@ use rgft_train::recipe::{RawRecipe, RecipeError};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::grid::{Grid, Rates, Task};
+use super::grid::{Grid, Rates, Task, Varied};
 use crate::args::GridArgs;
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +41,8 @@ struct Written {
     last_ks: Option<Vec<usize>>,
     #[serde(default)]
     vary: Vec<String>,
+    #[serde(default)]
+    ablate: Vec<String>,
     #[serde(default)]
     set: Table,
     task: Table,
@@ -95,7 +97,8 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
         search_seeds: written.search_seeds,
         learning_rates: written.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
         last_ks: written.last_ks.clone().unwrap_or_default(),
-        vary: written.vary.iter().map(|vary| vary.parse()).collect::<Result<_, String>>().map_err(&wrong)?,
+        vary: varied(&written.vary).map_err(&wrong)?,
+        ablate: varied(&written.ablate).map_err(&wrong)?,
     };
     let mut tasks = Vec::new();
     for (name, value) in &written.task {
@@ -120,6 +123,10 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let title = written.title.or(stem).unwrap_or_default();
     Ok(Suite { title, records: written.records, tasks })
+}
+
+fn varied(written: &[String]) -> Result<Vec<Varied>, String> {
+    written.iter().map(|varied| varied.parse()).collect()
 }
 
 fn lay_out(name: &str, task: &WrittenTask, common: &Table, grid: &Grid) -> Result<Task> {
