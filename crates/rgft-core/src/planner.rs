@@ -27,7 +27,7 @@
 /// A component as the planner sees it. FLOPs are per example.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
-    /// What each use of a parameter of it is worth. Nothing is spent on a worth that is not above 0.
+    /// What each use of a parameter of it is worth. The planner takes none that is not worth more than 0.
     pub worth: f64,
     /// How many uses there are in an example, in FLOPs of a weight gradient.
     pub amount: f64,
@@ -119,9 +119,7 @@ impl Problem<'_> {
         order.sort_by(|&a, &b| self.candidates[b].worth.total_cmp(&self.candidates[a].worth));
 
         let mut chosen = Chosen::default();
-        self.forced
-            .iter()
-            .for_each(|&i| chosen.add(self.worth_of_forced(i), self.candidates[i].amount, cost(i)));
+        self.forced.iter().for_each(|&i| chosen.add(self.worth_of(i), self.candidates[i].amount, cost(i)));
         let (mut best, mut length, mut kept) = (self.value(cut, chosen).0, 0, chosen);
         for (n, &i) in order.iter().enumerate() {
             chosen.add(self.candidates[i].worth, self.candidates[i].amount, cost(i));
@@ -142,12 +140,8 @@ impl Problem<'_> {
                 (best, kept, *is_in) = (value, other, !*is_in);
             }
         }
-        let mut active = self.forced.to_vec();
-        active.extend(order.iter().zip(&is_in).filter(|(_, is_in)| **is_in).map(|(&i, _)| i));
-        active.sort_unstable();
-        active.dedup();
-        let (value, examples) = self.value(cut, kept);
-        Choice { cut, active, examples, step: self.cuts[cut].step + kept.price, value }
+        let chosen = order.iter().zip(&is_in).filter(|(_, is_in)| **is_in).map(|(&i, _)| i);
+        self.of(cut, &chosen.collect::<Vec<_>>())
     }
 
     /// These candidates and the forced ones, with the cut at this level, which is [`Problem::highest_cut`] at most.
@@ -157,13 +151,13 @@ impl Problem<'_> {
         active.dedup();
         let mut chosen = Chosen::default();
         for &i in &active {
-            chosen.add(self.worth_of_forced(i), self.candidates[i].amount, self.candidates[i].cost_at(cut));
+            chosen.add(self.worth_of(i), self.candidates[i].amount, self.candidates[i].cost_at(cut));
         }
         let (value, examples) = self.value(cut, chosen);
         Choice { cut, active, examples, step: self.cuts[cut].step + chosen.price, value }
     }
 
-    fn worth_of_forced(&self, i: usize) -> f64 {
+    fn worth_of(&self, i: usize) -> f64 {
         let worth = self.candidates[i].worth;
         if worth.is_finite() { worth.max(0.0) } else { 0.0 }
     }
@@ -309,6 +303,7 @@ mod tests {
         prop_assert!(choice.active.iter().all(|&i| numbers.candidates[i].depth >= choice.cut));
         prop_assert!(numbers.forced.iter().all(|i| choice.active.contains(i)));
         prop_assert!((1..=100).contains(&choice.examples));
+        prop_assert_eq!(&problem.of(choice.cut, &choice.active), &choice);
         let optimum = exhaustive(&problem);
         prop_assert!(choice.value >= share_of_optimum * optimum * (1.0 - 1e-9), "{choice:?} of {optimum}");
         prop_assert!(choice.value <= optimum * (1.0 + 1e-9));

@@ -103,8 +103,8 @@ pub struct Seconds {
     pub total: f64,
     /// In training steps, probes included.
     pub train: f64,
-    /// What the processor spent on those, over the threads: on a quiet machine about the same, and on a busy one nearly as
-    /// much. `None` where the system does not tell.
+    /// What the processor spent on those, over the threads: nearly the same on a quiet and on a busy machine. Time in which
+    /// threads wait, for one another or for a file, is not in it. `None` where the system does not tell.
     #[serde(default)]
     pub processor: Option<f64>,
     /// In probes.

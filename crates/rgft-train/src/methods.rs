@@ -40,8 +40,6 @@ pub struct Standing<'a> {
     pub left: f64,
     /// FLOPs of the whole budget.
     pub budget: f64,
-    /// FLOPs spent on looks so far.
-    pub looks: f64,
     /// FLOPs of looking at an example.
     pub look: f64,
     /// Examples that there are.
@@ -128,7 +126,7 @@ pub trait Method {
         true
     }
 
-    /// Raw energies of the current map (mean squared gradient norms), and the step whose data they come from.
+    /// Raw energies of the current map (averages of each look's shares), and the step whose data they come from.
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
         None
     }

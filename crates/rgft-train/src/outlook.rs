@@ -10,7 +10,7 @@ use crate::methods::{self, Standing};
 use crate::recipe::{OptimizerName, Recipe};
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
-use crate::trainer::{caches, extent_of, found, priced, probe_batch, update_flops};
+use crate::trainer::{caches, extent_of, found, priced, probe_batch, rows_to_look_at, update_flops};
 use crate::{TrainError, Workload};
 
 /// What a run would compute, save and store.
@@ -82,7 +82,6 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         costs: &costs,
         left: budget,
         budget,
-        looks: 0.0,
         look: tracker.forecast_each(model, &priced(&batches, work)),
         examples: work.train.len(),
         passes: f64::INFINITY,
@@ -93,11 +92,14 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         method.plan(standing);
     }
     let mut basis = "the method's definition";
-    if method.probe(standing).is_some() {
-        basis = "one probe of the untrained model; the run looks again and again";
-        let (mut flops, examples) = (0, batches.step(typical)[0].len());
-        for half in batches.step(typical)[0].chunks(batches.step(typical)[0].len().div_ceil(2)) {
-            let batch = work.train.pack(half, None);
+    if let Some(request) = method.probe(standing) {
+        basis = "one look at the untrained model";
+        let first_pass = (0..batches.steps_per_epoch().min(steps)).flat_map(|step| batches.step(step));
+        let rows = first_pass.take(request.batches).cloned().collect();
+        let rows = rows_to_look_at(rows, request, &tracker, work);
+        let (mut flops, examples) = (0, rows.iter().map(Vec::len).sum());
+        for rows in rows {
+            let batch = work.train.pack(&rows, None);
             flops += probe_batch(&engine, work, &batch, &mut tracker).total();
         }
         method.observe(0, &found(&mut tracker, work, examples, flops))?;

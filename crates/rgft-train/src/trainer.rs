@@ -29,7 +29,7 @@ use crate::schedule_of_batches::{BatchSchedule, Order};
 use crate::tracking::Tracker;
 use crate::{OutFolder, TrainError, Workload, process};
 
-pub(crate) use probe::{found, probe_batch};
+pub(crate) use probe::{found, probe_batch, rows_to_look_at};
 
 /// What a run leaves behind besides its files.
 pub struct RunOutcome {
@@ -245,7 +245,10 @@ impl<'a> Trainer<'a> {
                 self.clock.probe += begun.0.elapsed();
             }
             self.replan(steps)?;
-            let Some(batch) = self.next_batch() else { break };
+            let Some(batch) = self.next_batch() else {
+                self.clock.trained(begun);
+                break;
+            };
             let event = self.step(steps, batch)?;
             self.clock.trained(begun);
             steps += 1;
@@ -267,9 +270,8 @@ impl<'a> Trainer<'a> {
         self.engine.set_mode(Mode::Calibrate);
         let needs = self.work.model.no_needs();
         let mut rows = self.order.first(self.recipe.calibration_batches);
-        self.shrink(&mut rows, FIRST_LOOK * self.budget, |trainer, rows| {
-            trainer.costs.prefix.last().map_or(0.0, |flops| flops * rows.concat().len() as f64)
-        });
+        let cost = self.costs.prefix.last().map_or(0.0, |flops| flops * rows.concat().len() as f64);
+        budget::shrink(&mut rows, cost, FIRST_LOOK * self.budget);
         for rows in rows {
             let batch = self.work.train.pack(&rows, None);
             self.work.model.forward(&self.engine, &batch.inputs, &needs, &mut Tape::default());
@@ -294,7 +296,6 @@ impl<'a> Trainer<'a> {
             costs: &self.costs,
             left: (self.budget - self.ledger.total() as f64).max(0.0),
             budget: self.budget,
-            looks: (self.ledger.get(Account::Probe) + self.ledger.get(Account::Tracking)) as f64,
             look: self.look,
             examples: self.work.train.len(),
             passes: self.order.passes(),

@@ -94,7 +94,7 @@ fn a_run_leaves_the_files_of_the_contract() {
                 "ratio",
             ][..],
         ),
-        ("seconds", &["total", "train", "probe", "eval"]),
+        ("seconds", &["total", "train", "processor", "probe", "eval"]),
         ("memory", &["peak_rss_bytes"]),
         ("convergence", &["flops_to_95", "flops_to_98", "flops_to_100"]),
         ("metrics", &["validation", "test"]),

@@ -64,7 +64,7 @@ pub(super) fn quality(task: &TaskResults, axis: Axis) -> Option<String> {
     let full = task.full().and_then(|row| row.quality()).map(|full| factor * full.mean);
     let (against, label) = match axis {
         Axis::Flops => ("compute", "total FLOPs, of full fine-tuning"),
-        Axis::Seconds => ("seconds", "seconds of training"),
+        Axis::Seconds => ("seconds", "processor seconds of training"),
     };
     let title = format!("{}: {} against {against}", task.name, task.measured());
     chart(&title, label, lines, full, task.percent())

@@ -49,6 +49,8 @@ pub(super) struct Rgft {
     rank_correlation: Option<f64>,
     interval: ProbeInterval,
     next_probe: usize,
+    /// FLOPs of the looks so far.
+    looks: f64,
     next_plan: usize,
     phase: Phase,
     /// How often phase 0 passes its examples.
@@ -109,6 +111,7 @@ impl Rgft {
             rank_correlation: None,
             interval,
             next_probe: 0,
+            looks: 0.0,
             next_plan: 0,
             head_passes: recipe.head_first_passes,
             phase: if head_is_new { Phase::HeadFirst } else { Phase::Planning },
@@ -246,7 +249,7 @@ impl Method for Rgft {
         }
         let share = self.settings.probe_share * standing.budget;
         // A map that no step follows is worth nothing.
-        let left = share - standing.looks;
+        let left = share - self.looks;
         if standing.left <= share {
             return None;
         }
@@ -277,6 +280,7 @@ impl Method for Rgft {
         self.coherence.observe(&coherence, &[], weight)?;
         self.forced = (0..self.components.len()).filter(|&i| self.is_forced(i)).collect();
         self.map_step = step.checked_sub(1);
+        self.looks += found.flops as f64;
         let energies = self.map.energies();
         let rank_correlation = self.previous.as_deref().map(|before| rank_correlation(before, &energies));
         let next_interval = self.interval.adapt(rank_correlation);
@@ -316,6 +320,7 @@ impl Method for Rgft {
         }
         self.next_plan = standing.step.saturating_add(self.settings.refresh);
         let mut choice = self.choose(&standing);
+        self.choice = Some(choice.clone());
         if self.settings.explore > 0.0 {
             for i in 0..self.components.len() {
                 let drawn = self.random.random::<f64>() < self.settings.explore;
@@ -330,9 +335,7 @@ impl Method for Rgft {
             Some(stored) if choice.cut > 0 => choice.examples.max(stored[choice.cut]),
             _ => standing.examples,
         };
-        let plan = self.plan_of(choice.cut, choice.active.clone(), Some(examples));
-        self.choice = Some(choice);
-        Some(plan)
+        Some(self.plan_of(choice.cut, choice.active, Some(examples)))
     }
 
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {

@@ -256,7 +256,7 @@ recipe_keys! {
         "signal" signal: String, Word, "coherent", "coherent, sketch, gram, exact, taylor, fisher, relative, covariance or depth";
         /// What an energy is multiplied by: a word, or a table from component globs to numbers
         "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
-        /// How much of the error map's average is kept at each observation
+        /// How much of the error map's average is kept at a look at probe-examples examples (signal coherent: at 32 examples)
         "beta" beta: f64, Number, "0.9", "a number from 0, below 1";
     }
 

@@ -13,16 +13,9 @@
 //! ratio, which decides how much of a step generalises (Liu et al. 2020, *Understanding why neural networks generalize well
 //! through GSNR of parameters*).
 //!
-//! **Batches of one size.** ‖g‖² holds the noise of a batch, so that of `b` examples is carried over to batches of
-//! [`BATCH`], or the same data would look the more coherent the larger the batches that a budget pays for:
-//!
-//! ```text
-//! ‖g_BATCH‖² = ‖μ‖² + (‖g_b‖² − ‖μ‖²)·b/BATCH
-//! ```
-//!
 //! **Looks add up.** What follows bends an estimate that is mostly chance upwards, so not E is averaged over looks but
 //! ‖μ‖² and ‖g‖², which are without bias: an exponential average by examples, of each look in parts of its whole ‖g‖²,
-//! because gradients shrink as a model learns and grow where a rate is high.
+//! because gradients shrink as a model learns and grow where a rate is high. b is averaged likewise.
 //!
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
 //! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
@@ -34,6 +27,13 @@
 //! ```
 //!
 //! and `E = ρ²·‖g‖²`: where nothing is known of the coherence, the energy alone decides.
+//!
+//! **Batches of one size.** ‖g‖² holds the noise of a batch, so ρ and E of `b` examples a batch are carried over to
+//! batches of B = [`BATCH`], or the same data would look the more coherent the larger the batches that a budget pays for:
+//!
+//! ```text
+//! ‖g_B‖² = ‖g_b‖²·f,  ρ_B = ρ_b / f,  f = ρ_b + (1 − ρ_b)·b/B
+//! ```
 //!
 //! Cost: that of dW. In memory: the sum of the gradients, as large as the weights that are looked at.
 
@@ -54,6 +54,8 @@ pub(super) struct Agreement {
     /// What is kept of an average at [`BATCH`] more examples.
     beta: f64,
     looks: Moments,
+    /// The whole ‖g‖² of the last look.
+    scale: f64,
     /// Batches of [`BATCH`] examples that were seen in all.
     seen: f64,
     /// `Σ_b g_b` of rows from `first` on of a parameter with so many columns, by parameter, `first` and length.
@@ -65,7 +67,7 @@ pub(super) struct Agreement {
 impl Agreement {
     pub(super) fn new(beta: f64) -> Self {
         let (looks, sums, squares) = (Moments::default(), BTreeMap::new(), Vec::new());
-        Self { beta, looks, seen: 0.0, sums, squares }
+        Self { beta, looks, scale: 0.0, seen: 0.0, sums, squares }
     }
 
     /// Adds a batch's gradient of rows `first..` of a parameter `[_, cols]`.
@@ -87,7 +89,8 @@ impl Agreement {
     }
 
     /// E and ρ of each component, and ρ of all together, after a look at `batches` batches of so many examples each, and the
-    /// looks before it. One batch agrees with itself.
+    /// looks before it. A first batch alone agrees with itself, a later one tells
+    /// nothing.
     pub(super) fn take(
         &mut self,
         ownership: &Ownership,
@@ -102,15 +105,26 @@ impl Agreement {
                 sums[slice.component] += exact::of_slice(slice, cols, &sum, first);
             }
         }
-        if batches < 2 || squares.is_empty() {
+        if batches >= 2 && !squares.is_empty() {
+            self.pool(
+                &Moments::of(components, &sums, &squares, batches as f64, examples),
+                batches as f64 * examples,
+            );
+        } else if self.seen == 0.0 {
             return Agreed { energies: sums, coherence: vec![1.0; components.len()], overall: 1.0 };
         }
-        let b = batches as f64;
-        let new = batches as f64 * examples / BATCH;
-        let scale =
-            self.looks.add(&Moments::of(components, &sums, &squares, b, examples), self.beta.powf(new));
+        self.agreed(components)
+    }
+
+    /// Adds a look at so many examples.
+    fn pool(&mut self, look: &Moments, examples: f64) {
+        let new = examples / BATCH;
+        self.scale = self.looks.add(look, self.beta.powf(new));
         self.seen += new;
-        agreed(components, &self.looks, 1.0 - self.beta.powf(self.seen), scale)
+    }
+
+    fn agreed(&self, components: &[Component]) -> Agreed {
+        agreed(components, &self.looks, 1.0 - self.beta.powf(self.seen), self.scale)
     }
 }
 
@@ -119,29 +133,27 @@ impl Agreement {
 struct Moments {
     /// Estimates of ‖μ‖²; chance may make them negative.
     means: Vec<f64>,
-    /// ‖g‖² of [`BATCH`] examples.
+    /// ‖g‖² of a batch.
     energies: Vec<f64>,
     /// Variances of `means`.
     variances: Vec<f64>,
+    /// Examples of a batch, in one number.
+    examples: Vec<f64>,
 }
 
 impl Moments {
     /// From `‖Σ_b g_b‖²` and `Σ_b ‖g_b‖²` over `b` batches of `examples` each.
     fn of(components: &[Component], sums: &[f64], squares: &[f64], b: f64, examples: f64) -> Self {
-        let all = || sums.iter().zip(squares);
         let mean = |(sum, square): (&f64, &f64)| (sum - square) / (b * (b - 1.0));
-        let energy = |(sum, square): (&f64, &f64)| {
-            let of_mean = mean((sum, square)).clamp(0.0, square / b);
-            of_mean + (square / b - of_mean) * examples / BATCH
-        };
         let variance = |(square, component): (&f64, &Component)| {
             let independent = component.parameters.max(1) as f64 / CORRELATED;
             2.0 / (b * (b - 1.0) * independent) * (square / b).powi(2)
         };
         Self {
-            means: all().map(mean).collect(),
-            energies: all().map(energy).collect(),
+            means: sums.iter().zip(squares).map(mean).collect(),
+            energies: squares.iter().map(|square| square / b).collect(),
             variances: squares.iter().zip(components).map(variance).collect(),
+            examples: vec![examples],
         }
     }
 
@@ -159,6 +171,7 @@ impl Moments {
         average(&mut self.means, &look.means, kept, part);
         average(&mut self.energies, &look.energies, kept, part);
         average(&mut self.variances, &look.variances, kept * kept, part * part);
+        average(&mut self.examples, &look.examples, kept, 1.0 - kept);
         whole
     }
 }
@@ -166,7 +179,7 @@ impl Moments {
 /// E and ρ of each component from averages that weigh `weight` in all; E at the scale of the last look.
 fn agreed(components: &[Component], looks: &Moments, weight: f64, scale: f64) -> Agreed {
     let n = |i: usize| components[i].parameters.max(1) as f64;
-    let Moments { means, energies: energy, variances } = looks;
+    let Moments { means, energies: energy, variances, examples } = looks;
     let estimate = |i: usize| {
         let of_energy = if energy[i] > 0.0 { 1.0 / energy[i] } else { 0.0 };
         Estimate { value: means[i] * of_energy, variance: variances[i] * of_energy * of_energy }
@@ -193,9 +206,14 @@ fn agreed(components: &[Component], looks: &Moments, weight: f64, scale: f64) ->
         }
     }
     let overall = means.iter().sum::<f64>() / energy.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let energies =
-        coherence.iter().zip(energy).map(|(rho, energy)| rho * rho * energy / weight * scale).collect();
-    Agreed { energies, coherence, overall: overall.clamp(0.0, 1.0) }
+    let overall = overall.clamp(0.0, 1.0);
+    // From batches of so many examples to those of BATCH.
+    let size = examples.iter().sum::<f64>() / weight / BATCH;
+    let factor = |rho: f64| (rho + (1.0 - rho) * size).max(f64::MIN_POSITIVE);
+    let energies = coherence.iter().zip(energy);
+    let energies = energies.map(|(&rho, energy)| rho * rho * energy / factor(rho) / weight * scale).collect();
+    let coherence = coherence.into_iter().map(|rho| rho / factor(rho)).collect();
+    Agreed { energies, coherence, overall: overall / factor(overall) }
 }
 
 /// What batches agree on.
@@ -237,4 +255,69 @@ fn shrunk(estimates: &[Estimate]) -> Vec<Estimate> {
         Estimate { value: centre + own * (e.value - centre), variance: own * e.variance + of_centre }
     };
     estimates.iter().map(drawn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rgft_core::ComponentKind;
+
+    use super::*;
+
+    /// Two blocks of a thousand parameters.
+    fn components() -> Vec<Component> {
+        let component = |depth: usize| Component {
+            name: depth.to_string(),
+            kind: ComponentKind::FeedForward,
+            layer: None,
+            slices: Vec::new(),
+            parameters: 1000,
+            depth,
+            fresh: false,
+        };
+        (0..2).map(component).collect()
+    }
+
+    /// Four batches of `examples` with ‖g‖² = `energies`, which agree on these parts of them.
+    fn look(energies: [f64; 2], coherence: [f64; 2], examples: f64) -> Moments {
+        let squares = energies.map(|energy| 4.0 * energy);
+        // ‖Σ g‖² = Σ ‖g‖² + B(B − 1)·‖μ‖²
+        let sum = |i: usize| squares[i] + 12.0 * coherence[i] * energies[i];
+        Moments::of(&components(), &[sum(0), sum(1)], &squares, 4.0, examples)
+    }
+
+    fn after(looks: &[(Moments, f64)]) -> Agreed {
+        let mut agreement = Agreement::new(0.9);
+        looks.iter().for_each(|(look, examples)| agreement.pool(look, *examples));
+        agreement.agreed(&components())
+    }
+
+    #[test]
+    fn batches_of_32_keep_their_coherence_and_others_are_carried_over() {
+        let found = after(&[(look([3.0, 5.0], [0.5, 0.5], 32.0), 128.0)]);
+        assert!((found.overall - 0.5).abs() < 1e-9, "{found:?}");
+        assert!((found.energies[1] / found.energies[0] - 5.0 / 3.0).abs() < 1e-6, "{found:?}");
+        // Half the examples, the same mean: of ‖g‖² = 1 the mean is 1/3, the noise of 32 examples another third.
+        let found = after(&[(look([1.0, 1.0], [1.0 / 3.0; 2], 16.0), 64.0)]);
+        assert!((found.overall - 0.5).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn a_look_repeated_at_another_scale_is_the_same_look_with_less_chance() {
+        let [one, ten] = [1.0, 10.0].map(|scale| (look([scale, 2.0 * scale], [0.02, 0.3], 32.0), 128.0));
+        let (once, twice) = (after(&[one.clone()]), after(&[one, ten]));
+        assert!((once.overall - twice.overall).abs() < 1e-9);
+        assert!(twice.coherence[1] > once.coherence[1] && twice.coherence[0] < once.coherence[0]);
+        assert!(
+            (twice.energies[1] / once.energies[1] / 10.0 - 1.0).abs() < 0.1,
+            "at the scale of the last look"
+        );
+    }
+
+    #[test]
+    fn a_small_look_does_not_outweigh_a_large_one() {
+        let large = (look([1.0, 1.0], [0.3, 0.0], 32.0), 128.0);
+        let small = (look([1.0, 1.0], [-0.1, 0.5], 4.0), 16.0);
+        let found = after(&[large, small]);
+        assert!(found.energies[0] > found.energies[1], "{found:?}");
+    }
 }

@@ -93,18 +93,13 @@ impl Trainer<'_> {
         }
         (fits > 0).then_some(rows)
     }
+}
 
-    /// Cuts batches down, all by the same part, until they cost at most `flops`.
-    pub(super) fn shrink(
-        &self,
-        batches: &mut Vec<Vec<usize>>,
-        flops: f64,
-        cost: impl Fn(&Self, &[Vec<usize>]) -> f64,
-    ) {
-        let part = flops / cost(self, batches).max(f64::MIN_POSITIVE);
-        if part < 1.0 {
-            batches.iter_mut().for_each(|rows| rows.truncate((rows.len() as f64 * part) as usize));
-            batches.retain(|rows| !rows.is_empty());
-        }
+/// Cuts batches that would cost so many FLOPs down to `flops`, all by the same part.
+pub(super) fn shrink(batches: &mut Vec<Vec<usize>>, cost: f64, flops: f64) {
+    let part = flops / cost.max(f64::MIN_POSITIVE);
+    if part < 1.0 {
+        batches.iter_mut().for_each(|rows| rows.truncate((rows.len() as f64 * part) as usize));
+        batches.retain(|rows| !rows.is_empty());
     }
 }

@@ -4,6 +4,7 @@ use rgft_core::{Account, Event};
 use rgft_data::PackedBatch;
 use rgft_nn::{Engine, Flops, Mode};
 
+use super::budget::shrink;
 use super::{Trainer, extent_of};
 use crate::methods::{Found, ProbeRequest};
 use crate::tracking::{self, Tracker};
@@ -15,17 +16,8 @@ impl Trainer<'_> {
         // Never the data of the step to come: its weights must not depend on its batch.
         let to_come = if self.mapped { Vec::new() } else { self.order.last(request.batches) };
         let holds = !to_come.is_empty();
-        let mut rows = if holds { to_come } else { self.order.seen(request.batches) };
-        rows.iter_mut().for_each(|rows| rows.truncate(request.examples));
-        // A mean gradient is what two batches agree on.
-        if let [only] = rows.as_mut_slice() {
-            let half = only.split_off(only.len() / 2);
-            rows.push(half);
-        }
-        self.shrink(&mut rows, request.flops, |trainer, rows| {
-            trainer.tracker.forecast(&trainer.work.model, &extent_of(rows, trainer.work)) as f64
-        });
-        rows.retain(|rows| !rows.is_empty());
+        let rows = if holds { to_come } else { self.order.seen(request.batches) };
+        let rows = rows_to_look_at(rows, request, &self.tracker, self.work);
         if rows.is_empty() {
             return Ok(());
         }
@@ -61,6 +53,25 @@ impl Trainer<'_> {
         }
         Ok(())
     }
+}
+
+/// As much of these batches as was asked for.
+pub(crate) fn rows_to_look_at(
+    mut rows: Vec<Vec<usize>>,
+    request: ProbeRequest,
+    tracker: &Tracker,
+    work: &Workload,
+) -> Vec<Vec<usize>> {
+    rows.iter_mut().for_each(|rows| rows.truncate(request.examples));
+    let cost = tracker.forecast(&work.model, &extent_of(&rows, work)) as f64;
+    shrink(&mut rows, cost, request.flops);
+    // A mean gradient is what two batches agree on.
+    if let [only] = rows.as_mut_slice() {
+        let half = only.split_off(only.len() / 2);
+        rows.push(half);
+    }
+    rows.retain(|rows| !rows.is_empty());
+    rows
 }
 
 /// Lets `tracker` look at one batch; returns what that computed.

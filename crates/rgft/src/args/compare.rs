@@ -26,10 +26,11 @@ A suite:
   budgets = [0.1, 0.3]
   seeds = 3
   learning-rates = \"grid\"        # or numbers; absent: the recipe's own rate
+  ablate = [\"sampling=off\"]      # and vary: as the flags
   records = \"records/method\"     # folder of the tracked results; absent: --out
   [set]                          # keys of every recipe
   epochs = 3
-  [task.trec6]                   # recipe, group, learning-rates, last-ks, set
+  [task.trec6]                   # recipe, group, learning-rates, last-ks, vary, set
   recipe = \"trec6.toml\"
   group = \"text\"
 

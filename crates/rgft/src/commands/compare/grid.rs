@@ -163,7 +163,10 @@ impl Task {
         });
         for ablated in std::iter::once(None).chain(alone) {
             for mut varied in combinations(&grid.varied) {
-                varied.extend(ablated.clone());
+                if let Some(ablated) = ablated.clone() {
+                    varied.retain(|(key, _)| *key != ablated.0);
+                    varied.push(ablated);
+                }
                 for &method in &grid.methods {
                     task.add_arm(&base, method, &varied, grid, first_seed)?;
                 }

@@ -14,6 +14,7 @@
 //! recipe = "trec6.toml"           # from the working directory; may be absent
 //! group = "text"                  # tasks of a group are summed up as well
 //! learning-rates = [1e-4, 2e-4]   # methods, budgets and seeds stand above alone
+//! vary = ["signal=sketch,gram"]   # rows of their own
 //! set = { epochs = 3 }            # wins over the recipe and over [set]
 //! ```
 
@@ -55,6 +56,8 @@ struct WrittenTask {
     group: Option<String>,
     learning_rates: Option<WrittenRates>,
     last_ks: Option<Vec<usize>>,
+    #[serde(default)]
+    vary: Vec<String>,
     #[serde(default)]
     set: Table,
 }
@@ -112,6 +115,7 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
         let of_task = GridArgs {
             learning_rates: task.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
             last_ks: task.last_ks.clone().unwrap_or_default(),
+            vary: varied(&task.vary).map_err(&wrong)?,
             ..GridArgs::default()
         };
         let grid = flags.or(&of_task).or(&of_file).grid()?;
