@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_look_repeated_at_another_scale_is_the_same_look_with_less_chance() {
         let [one, ten] = [1.0, 10.0].map(|scale| (look([scale, 2.0 * scale], [0.02, 0.3], 32.0), 128.0));
-        let (once, twice) = (after(&[one.clone()]), after(&[one, ten]));
+        let (once, twice) = (after(std::slice::from_ref(&one)), after(&[one.clone(), ten]));
         assert!((once.overall - twice.overall).abs() < 1e-9);
         assert!(twice.coherence[1] > once.coherence[1] && twice.coherence[0] < once.coherence[0]);
         assert!(
