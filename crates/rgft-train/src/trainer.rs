@@ -1,12 +1,13 @@
 //! The training loop: probe, plan, forward, loss, backward, step, event.
 
 mod budget;
+mod clock;
 mod probe;
 mod record;
 mod residuals;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rgft_core::ledger::{ADAMW_FLOPS, SGD_FLOPS};
 use rgft_core::{
@@ -29,6 +30,7 @@ use crate::schedule_of_batches::{BatchSchedule, Order};
 use crate::tracking::Tracker;
 use crate::{OutFolder, TrainError, Workload, process};
 
+use clock::Clock;
 pub(crate) use probe::{found, probe_batch, rows_to_look_at};
 
 /// What a run leaves behind besides its files.
@@ -121,24 +123,6 @@ struct Trainer<'a> {
     best: Option<Best>,
     curve: Vec<(u64, f64)>,
     clock: Clock,
-}
-
-/// Where the time goes.
-#[derive(Default)]
-struct Clock {
-    train: Duration,
-    /// What the processor spent on training; zero where the system does not tell.
-    processor: Duration,
-    probe: Duration,
-    eval: Duration,
-}
-
-impl Clock {
-    /// Adds what training took since then.
-    fn trained(&mut self, (begun, processor): (Instant, Duration)) {
-        self.train += begun.elapsed();
-        self.processor += process::processor_time().saturating_sub(processor);
-    }
 }
 
 /// The part of a budget that calibration may take.

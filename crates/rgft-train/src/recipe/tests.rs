@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rgft_core::{Alpha, LrRule, ScheduleKind};
+use rgft_core::{Alpha, LrRule, Sampling, ScheduleKind};
 
 use super::*;
 
@@ -283,4 +283,23 @@ fn a_recipe_that_cannot_be_read_is_named() {
     let error = RawRecipe::from_file(Path::new("no/such/recipe.toml")).unwrap_err();
     assert_eq!(error.to_string(), "no/such/recipe.toml: cannot read the recipe");
     assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn methods_that_plan_sample_by_residuals_and_others_when_told() {
+    let sampling = |text: &str| checked(text).unwrap().sampling;
+    for method in ["rgft", "random", "static"] {
+        assert_eq!(sampling(&format!("method = \"{method}\"")), Sampling::Unbiased);
+    }
+    assert_eq!(sampling("method = \"full-short\""), Sampling::Off);
+    assert_eq!(sampling("method = \"full-short\"\nsampling = \"focus\""), Sampling::Focus);
+    assert_eq!(sampling("sampling = \"off\""), Sampling::Off);
+}
+
+#[test]
+fn a_validation_part_is_more_than_nothing_and_half_at_most() {
+    assert_eq!(checked("validation-part = 0.5").unwrap().validation_part, 0.5);
+    for part in ["0.0", "0.6", "-0.1", "nan"] {
+        assert!(message(checked(&format!("validation-part = {part}"))).contains("validation-part"));
+    }
 }
