@@ -18,6 +18,7 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rgft_core::planner::MOST_REPETITIONS;
 use rgft_core::{
     Alpha, Candidate, Choice, Component, Cut, ErrorMap, ErrorMapSettings, LrRule, ProbeInterval, Problem,
     Signal, lr_rule, rank_correlation,
@@ -56,6 +57,10 @@ pub(super) struct Rgft {
     /// How often phase 0 passes its examples.
     head_passes: f64,
     choice: Option<Choice>,
+    /// How often the working set was passed with the cut where it is.
+    passes: f64,
+    /// Cuts from here on are exhausted.
+    exhausted: usize,
     random: ChaCha8Rng,
     settings: Settings,
 }
@@ -116,6 +121,8 @@ impl Rgft {
             head_passes: recipe.head_first_passes,
             phase: if head_is_new { Phase::HeadFirst } else { Phase::Planning },
             choice: None,
+            passes: 0.0,
+            exhausted: usize::MAX,
             random: ChaCha8Rng::seed_from_u64(recipe.seed ^ 0x7267_6674),
             settings: Settings {
                 adam: recipe.optimizer == OptimizerName::AdamW,
@@ -132,6 +139,16 @@ impl Rgft {
                 probe_share: recipe.probe_share,
             },
         })
+    }
+
+    /// A high cut on stored states makes steps that cost next to nothing. Once its examples have passed more often than the
+    /// planner values, what is left of the budget goes lower.
+    fn count_passes(&mut self, passes: f64) {
+        let Some(choice) = &self.choice else { return };
+        self.passes += passes;
+        if self.passes >= MOST_REPETITIONS && choice.cut > 0 {
+            self.exhausted = choice.cut;
+        }
     }
 
     /// What each use of a parameter of each component is worth.
@@ -198,7 +215,7 @@ impl Rgft {
             },
             None => Cut { step: costs.cut[level] + costs.prefix[level], fill: 0.0, stored: 0.0 },
         };
-        let cuts: Vec<Cut> = (0..costs.cut.len()).map(cut).collect();
+        let cuts: Vec<Cut> = (0..costs.cut.len().min(self.exhausted)).map(cut).collect();
         let problem = Problem {
             candidates: &candidates,
             cuts: &cuts,
@@ -319,7 +336,11 @@ impl Method for Rgft {
             Phase::Planning => {}
         }
         self.next_plan = standing.step.saturating_add(self.settings.refresh);
+        self.count_passes(standing.passes);
         let mut choice = self.choose(&standing);
+        if self.choice.as_ref().is_none_or(|before| before.cut != choice.cut) {
+            self.passes = 0.0;
+        }
         self.choice = Some(choice.clone());
         if self.settings.explore > 0.0 {
             for i in 0..self.components.len() {

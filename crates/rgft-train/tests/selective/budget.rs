@@ -175,3 +175,19 @@ fn what_is_left_of_the_probes_share_is_looked_with_later() {
     assert!(again.len() > 1 && once.len() == 1, "{again:?}, {once:?}");
     assert_eq!(again[0], once[0]);
 }
+
+#[test]
+fn a_head_that_has_learnt_enough_makes_way() {
+    // Nothing but the head seems to be wrong, and from stored states its steps cost next to nothing.
+    let events = with_a_fresh_head(&["refresh=20", "alpha={\"head\" = 1.0, \"*\" = 1e-12}"]).events;
+    let planned = events.iter().skip_while(|event| !matches!(event, Event::Map { .. }));
+    let cuts: Vec<usize> = planned
+        .clone()
+        .filter_map(|event| if let Event::Plan { cut, .. } = event { Some(*cut) } else { None })
+        .collect();
+    assert!(cuts[0] > 0 && cuts.last() < cuts.first(), "{cuts:?}");
+    let seen: usize =
+        planned.map(|event| if let Event::Step { examples, .. } = event { *examples } else { 0 }).sum();
+    let rows = Workload::load(&recipe(&[])).unwrap().train.len();
+    assert!(seen < 80 * cuts[0] * rows, "{seen} examples of {rows}");
+}

@@ -22,13 +22,20 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), TrainError> {
         .map_err(|source| TrainError::Write { path: path.to_path_buf(), source })
 }
 
-/// The processor, as it calls itself.
+/// The processor, as it calls itself, and the widest vectors that it has: one name covers several generations.
 pub(super) fn machine() -> String {
-    let named = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    named.unwrap_or_else(|| format!("{} {}", std::env::consts::OS, std::env::consts::ARCH))
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim())
+    };
+    let Some(named) = value("model name") else {
+        return format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    };
+    let flags: Vec<&str> = value("flags").unwrap_or_default().split_whitespace().collect();
+    let widest =
+        [("avx512f", ", AVX-512"), ("avx2", ", AVX2")].into_iter().find(|(flag, _)| flags.contains(flag));
+    format!("{named}{}", widest.map_or("", |(_, vectors)| vectors))
 }
 
 /// The commit of the working directory, with a mark where its sources were changed; `None` outside of this project.
