@@ -6,6 +6,8 @@
 //! predictable          the map behind step k was made of batches before k only
 //! coverage             each component active or probed at least once in any T refreshes
 //! alignment            A_k = n · Σ w_i e_i / (Σ w_i · Σ e_i) ≥ 1: no worse than uniform weights (T1b)
+//! captured share       ϑ = Σ_active e_i / Σ e_i: what the map shows of the gradient where the plan updates (T1d)
+//! step size            η·w_max ≤ (1 − β)/L̂, L̂ a secant along the gradient: L is as large at least (Lemmas 1 and 3)
 //! spread               1/Σ p_i²: over how many components the error is spread
 //! loss                 finite; no spike of more than 6 standard deviations
 //! ```
@@ -18,6 +20,7 @@ mod record;
 use crate::certificate::{Certificate, Condition, Status};
 use crate::coverage::Coverage;
 use crate::error_map::{effective_components, shares};
+use crate::theory;
 use loss::SpikeDetector;
 use record::{Extent, Record};
 
@@ -49,6 +52,8 @@ pub struct GuardSettings {
     pub window: usize,
     /// The optimizer's step.
     pub update_rule: UpdateRule,
+    /// β of its momentum.
+    pub momentum: f64,
 }
 
 /// Records what a run does, condition by condition.
@@ -62,9 +67,11 @@ pub struct Guard {
     coverage: Coverage,
     refreshes: usize,
     alignment: Extent,
+    captured: Extent,
     spread: Extent,
     loss_finite: Record,
     loss_spikes: Record,
+    step_size: Record,
     spike_detector: SpikeDetector,
 }
 
@@ -80,9 +87,11 @@ impl Guard {
             predictable: Record::default(),
             refreshes: 0,
             alignment: Extent::default(),
+            captured: Extent::default(),
             spread: Extent::default(),
             loss_finite: Record::default(),
             loss_spikes: Record::default(),
+            step_size: Record::default(),
             spike_detector: SpikeDetector::default(),
         }
     }
@@ -123,11 +132,25 @@ impl Guard {
                 format!("step {step} used a map that contains the batch of step {map_step}")
             }));
 
-        let weighted: f64 = weights.iter().zip(energies).map(|(weight, energy)| weight * energy).sum();
-        let apart = weights.iter().sum::<f64>() * energies.iter().sum::<f64>();
-        if apart > 0.0 && apart.is_finite() {
-            self.alignment.add(weights.len() as f64 * weighted / apart);
+        let whole: f64 = energies.iter().sum();
+        if whole > 0.0 && whole.is_finite() && weights.iter().any(|&weight| weight > 0.0) {
+            let active = weights.iter().zip(energies).filter(|(weight, _)| **weight > 0.0);
+            self.captured.add(active.map(|(_, energy)| energy).sum::<f64>() / whole);
+            self.alignment.add(theory::alignment(weights, energies));
         }
+    }
+
+    /// Before step `step` the loss is as curved as `smoothness` along its gradient, and the component that goes farthest has
+    /// the learning rate `rate`, its weight included.
+    pub fn observe_smoothness(&mut self, step: usize, smoothness: f64, rate: f64) {
+        let limit = 1.0 - self.settings.momentum;
+        let breach = (smoothness * rate).is_nan() || smoothness * rate > limit;
+        self.step_size.see(breach.then(|| {
+            format!(
+                "step {step}: η·w_max = {rate:.3e} where L is {smoothness:.3e} at least: {:.3e} is allowed",
+                limit / smoothness
+            )
+        }));
     }
 
     /// The loss of step `step`.
@@ -153,11 +176,12 @@ impl Guard {
                 self.predictable.condition("weights predictable", "map older than the step"),
                 self.coverage_condition(),
                 self.alignment_condition(),
+                self.captured_condition(),
                 self.spread_condition(),
                 self.loss_finite.condition("loss finite", "a finite loss"),
                 self.loss_spikes.condition("no loss spikes", "no spike"),
                 update_rule_condition(self.settings.update_rule),
-                not_covered("step size below 1/(L·w_max)", "the smoothness L is not estimated"),
+                self.step_size_condition(),
             ],
         }
     }
@@ -197,6 +221,30 @@ impl Guard {
             status: if min >= 1.0 - 1e-9 { Status::Holds } else { Status::DoesNotHold },
             detail: format!("A between {min:.3} and {max:.3}, mean {mean:.3}; uniform weights have 1"),
             value: Some(mean),
+        }
+    }
+
+    /// ϑ of T1d is the least one: the theorem asks for no more than that it is not 0.
+    fn captured_condition(&self) -> Condition {
+        let name = "captured share";
+        let Some((min, mean, max)) = self.captured.summary() else {
+            return not_covered(name, "never observed");
+        };
+        Condition {
+            condition: name.to_owned(),
+            status: if min > 0.0 { Status::Holds } else { Status::DoesNotHold },
+            detail: format!(
+                "by its map a plan updates between {min:.3} and {max:.3} of the gradient, mean {mean:.3}"
+            ),
+            value: Some(min),
+        }
+    }
+
+    fn step_size_condition(&self) -> Condition {
+        let name = "step size below 1/(L·w_max)";
+        match self.settings.update_rule {
+            UpdateRule::AdamW => not_covered(name, "AdamW takes no multiple of the gradient"),
+            _ => self.step_size.condition(name, "η·w_max ≤ (1 − β)/L, with L as seen along the gradient"),
         }
     }
 

@@ -30,6 +30,7 @@ mod rank_correlation;
 pub mod sampler;
 pub mod schedule;
 mod summary;
+pub mod theory;
 mod words;
 
 pub use alpha::Alpha;

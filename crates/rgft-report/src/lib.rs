@@ -3,12 +3,14 @@
 //! * [`html`]: one self-contained page per run, with the error map, what was updated, the learning curves, the
 //!   ledger and the certificate as inline SVG;
 //! * [`heat_map_svg`]: the error map as a picture of its own;
+//! * [`bounds_svg`]: bounds of theorems beside what they bound;
 //! * [`terminal_summary`], [`comparison_table`]: plain text;
 //! * [`compare`]: methods over budgets, seeds and tasks, as tables and one page.
 //!
 //! Everything is a function from data to `String`: no file is read or written here, nothing is printed, and no
 //! list of events makes it fail.
 
+mod bounds;
 pub mod compare;
 mod curves;
 mod findings;
@@ -24,6 +26,7 @@ mod terminal;
 mod timeline;
 mod units;
 
+pub use bounds::{Panel, bounds_svg};
 pub use heat_map::heat_map_svg;
 pub use page::html;
 pub use terminal::{comparison_table, terminal_summary};

@@ -5,6 +5,7 @@ mod clock;
 mod probe;
 mod record;
 mod residuals;
+mod smoothness;
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -79,6 +80,7 @@ struct Active {
 /// The best validation so far, and the weights that reached it.
 struct Best {
     value: f64,
+    metrics: BTreeMap<String, f64>,
     weights: Vec<(usize, Vec<f32>)>,
     /// Validations up to it.
     validations: usize,
@@ -229,6 +231,9 @@ impl<'a> Trainer<'a> {
                 self.clock.probe += begun.0.elapsed();
             }
             self.replan(steps)?;
+            if steps == 0 {
+                self.observe_smoothness(steps);
+            }
             let Some(batch) = self.next_batch() else {
                 self.clock.trained(begun);
                 break;
@@ -516,6 +521,7 @@ impl<'a> Trainer<'a> {
     /// Validates; keeps the weights if they are the best so far. Returns whether patience has run out.
     fn validate(&mut self, steps: usize) -> Result<bool, TrainError> {
         let begun = Instant::now();
+        self.observe_smoothness(steps);
         let metrics = self.evaluate(&*self.work.validation);
         self.ledger.add_evaluation(self.engine.take_flops().total());
         // Weights that are no longer numbers must not replace a saved model.
@@ -534,7 +540,8 @@ impl<'a> Trainer<'a> {
             let parameters = self.work.model.parameters();
             let touched = (0..parameters.len()).filter(|&i| self.touched[i]);
             let weights = touched.map(|i| (i, parameters.data(i).to_vec())).collect();
-            self.best = Some(Best { value, weights, validations: self.curve.len() });
+            let metrics = metrics.clone();
+            self.best = Some(Best { value, metrics, weights, validations: self.curve.len() });
             if let Some(out) = &self.out {
                 out.model(self.work)?;
             }
@@ -584,5 +591,6 @@ fn guard_of(recipe: &Recipe, components: &[Component]) -> Guard {
             OptimizerName::Sgd if recipe.clip > 0.0 || recipe.weight_decay > 0.0 => UpdateRule::ModifiedSgd,
             OptimizerName::Sgd => UpdateRule::Sgd,
         },
+        momentum: recipe.momentum,
     })
 }

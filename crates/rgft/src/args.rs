@@ -13,10 +13,12 @@ use rgft_train::{Generation, Sampling};
 mod compare;
 mod localize;
 mod patch;
+mod theory;
 
 pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
+pub(crate) use theory::{Theory, VerifyArgs};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]
@@ -115,6 +117,10 @@ Examples:
     /// What fine-tuning changed, as a small file that can be applied, taken back and merged
     #[command(subcommand)]
     Patch(PatchAction),
+
+    /// The convergence theory, checked numerically
+    #[command(subcommand)]
+    Theory(Theory),
 
     /// Run the embedded example: full, head and rgft side by side, without a network
     #[command(after_help = "\

@@ -8,4 +8,5 @@ pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod pretrain;
+pub(crate) mod theory;
 pub(crate) mod train;

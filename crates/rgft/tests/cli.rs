@@ -287,3 +287,18 @@ fn help_and_version_are_no_errors() {
         assert!(!stdout(args).is_empty());
     }
 }
+
+#[test]
+fn theory_verify_finds_no_violation_and_writes_what_it_found() {
+    let out = folder("theory");
+    let args = ["theory", "verify", "--problems", "20", "--search", "40", "--json", "--quiet", "--out"];
+    let found = document(&[&args[..], &[out.to_str().unwrap()]].concat());
+    let statements = found["statements"].as_array().unwrap();
+    assert!(statements.len() > 20);
+    assert!(statements.iter().all(|statement| statement["violations"] == 0 && statement["problems"] == 20));
+    assert_eq!(found, json(&out.join("theory.json")));
+    let table = std::fs::read_to_string(out.join("theory.md")).unwrap();
+    assert_eq!(table.lines().count(), statements.len() + 2);
+    let picture = std::fs::read_to_string(out.join("theory.svg")).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("T1d"));
+}

@@ -70,12 +70,12 @@ impl Trainer<'_> {
             self.validate(steps)?;
         }
         let begun = Instant::now();
+        let mut metrics = Metrics::default();
         if let Some(best) = self.best.take() {
             let parameters = self.work.model.parameters_mut();
             best.weights.into_iter().for_each(|(i, data)| parameters[i].data = data);
+            metrics.validation = best.metrics;
         }
-        let validation = self.evaluate(&*self.work.validation);
-        let mut metrics = Metrics { validation, ..Metrics::default() };
         if let Some(test) = &self.work.test {
             metrics.test = self.evaluate(&**test);
             if let Some(snippets) = &self.work.snippets {

@@ -4,6 +4,7 @@
 
 mod bits;
 mod budget;
+mod certificate;
 mod checkpoint;
 mod common;
 mod covariance;

@@ -1,0 +1,60 @@
+//! The certificate of a run names the condition that the run was made to break, and looking changes nothing.
+
+use rgft_core::{Certificate, Event, Status};
+use rgft_train::Workload;
+
+use super::common::{first, recipe};
+
+fn certificate(settings: &[&str]) -> (Certificate, Vec<Event>) {
+    let recipe = recipe(settings);
+    let mut work = Workload::load(&recipe).unwrap();
+    work.validation = first(work.validation, 10);
+    let mut events = Vec::new();
+    let outcome =
+        rgft_train::train(&recipe, &mut work, None, &mut |event| events.push(event.clone())).unwrap();
+    (outcome.certificate, events)
+}
+
+fn status(certificate: &Certificate, condition: &str) -> Status {
+    certificate.get(condition).unwrap_or_else(|| panic!("{certificate:?}")).status
+}
+
+const STEP_SIZE: &str = "step size below 1/(L·w_max)";
+
+#[test]
+fn a_hundredfold_learning_rate_is_named_where_steps_go_along_the_gradient() {
+    for momentum in ["momentum=0", "momentum=0.9"] {
+        let settings = ["optimizer=sgd", "schedule=constant", "budget=0.5", "epochs=2", "clip=0", momentum];
+        let under = |rate: &str| certificate(&[&settings[..], &[rate]].concat()).0;
+        assert_eq!(status(&under("learning-rate=1e-4"), STEP_SIZE), Status::Holds);
+        let fast = under("learning-rate=1e-1");
+        assert_eq!(status(&fast, STEP_SIZE), Status::DoesNotHold, "{fast:?}");
+    }
+    let adam = certificate(&["budget=0.5", "epochs=1"]).0;
+    assert_eq!(status(&adam, STEP_SIZE), Status::NotCovered);
+}
+
+#[test]
+fn a_starved_component_is_named() {
+    let settings = ["budget=0.5", "epochs=2", "refresh=1", "alpha={ \"encoder.layer.1.*\" = 0, \"*\" = 1 }"];
+    let window = |window: &str| certificate(&[&settings[..], &["probe-share=0.01", window]].concat()).0;
+    assert_eq!(status(&window("coverage-window=2"), "coverage window"), Status::DoesNotHold);
+    assert_eq!(status(&window("coverage-window=1000"), "coverage window"), Status::Holds);
+}
+
+#[test]
+fn looking_at_the_step_size_changes_no_step() {
+    let steps = |every: &str| {
+        let settings = ["method=full", "optimizer=sgd", "momentum=0.9", "epochs=1", "dropout=0.1", every];
+        let of = |event: Event| match event {
+            Event::Step { loss, gradient_norm, flops, .. } => {
+                Some((loss.to_bits(), gradient_norm.to_bits(), flops))
+            }
+            _ => None,
+        };
+        certificate(&settings).1.into_iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let (often, once) = (steps("validate-every=2"), steps("validate-every=10"));
+    assert_eq!(often.len(), 10);
+    assert_eq!(often, once);
+}

@@ -1,0 +1,37 @@
+//! The arguments of `rgft theory`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `rgft theory`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Theory {
+    /// Every statement of THEORY.md on random problems whose constants are known, and a search for violations
+    #[command(after_help = "\
+Examples:
+  rgft theory verify
+  rgft theory verify --problems 200 --search 1000
+  rgft theory verify --search 1000000 --out theory")]
+    Verify(VerifyArgs),
+}
+
+/// `rgft theory verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Problems to draw for each statement
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) problems: usize,
+
+    /// Problems to bend towards a violation, for each statement
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) search: usize,
+
+    /// Another seed draws other problems
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Folder for theory.json, theory.md (the table) and theory.svg (bounds beside what they bound)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
