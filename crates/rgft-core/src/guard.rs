@@ -153,15 +153,17 @@ impl Guard {
         }));
     }
 
-    /// The loss of step `step`.
-    pub fn observe_loss(&mut self, step: usize, loss: f64) {
+    /// The loss of step `step`; whether it is a number and no spike.
+    pub fn observe_loss(&mut self, step: usize, loss: f64) -> bool {
         let finite = loss.is_finite();
         self.loss_finite.see((!finite).then(|| format!("step {step}: loss {loss}")));
-        if finite {
-            let spike = self.spike_detector.observe(loss);
-            self.loss_spikes
-                .see(spike.map(|z| format!("step {step}: loss {loss:.4}, {z:.1} standard deviations up")));
+        if !finite {
+            return false;
         }
+        let spike = self.spike_detector.observe(loss);
+        self.loss_spikes
+            .see(spike.map(|z| format!("step {step}: loss {loss:.4}, {z:.1} standard deviations up")));
+        spike.is_none()
     }
 
     /// What is known so far.

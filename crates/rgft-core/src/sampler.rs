@@ -64,7 +64,9 @@ impl Sampler {
 
     /// Notes the residual of an example that was just seen.
     pub fn observe(&mut self, example: usize, residual: f64) {
-        self.examples[example] = Example { residual: Some(residual.max(0.0)), passed_over: 0 };
+        // What is no number says nothing: as if it had not been seen.
+        let residual = residual.is_finite().then_some(residual.max(0.0));
+        self.examples[example] = Example { residual, passed_over: 0 };
     }
 
     /// π of each of these examples.

@@ -113,6 +113,8 @@ pub struct Recipe {
     pub validate_every: Option<usize>,
     /// In validations; `None`: never stops early.
     pub patience: Option<usize>,
+    /// How often a loss that spikes or is no number takes the run back.
+    pub roll_back: usize,
 
     pub precision: Precision,
     /// 0: every core.
@@ -233,6 +235,7 @@ impl Recipe {
             pooling: Some(self.pooling),
             validate_every: self.validate_every,
             patience: self.patience,
+            roll_back: Some(self.roll_back),
             precision: Some(self.precision),
             threads: Some(self.threads),
             granularity: Some(self.granularity.to_string()),

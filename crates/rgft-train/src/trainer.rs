@@ -5,6 +5,7 @@ mod clock;
 mod probe;
 mod record;
 mod residuals;
+mod roll_back;
 mod smoothness;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::{OutFolder, TrainError, Workload, process};
 
 use clock::Clock;
 pub(crate) use probe::{found, probe_batch, rows_to_look_at};
+use roll_back::RollBack;
 
 /// What a run leaves behind besides its files.
 pub struct RunOutcome {
@@ -123,6 +125,7 @@ struct Trainer<'a> {
     /// Parameters that were ever updated.
     touched: Vec<bool>,
     best: Option<Best>,
+    roll_back: RollBack,
     curve: Vec<(u64, f64)>,
     clock: Clock,
 }
@@ -200,6 +203,7 @@ impl<'a> Trainer<'a> {
             validated_at: (None, 0),
             touched,
             best: None,
+            roll_back: RollBack::new(recipe.roll_back),
             curve: Vec::new(),
             clock: Clock::default(),
         })
@@ -241,7 +245,9 @@ impl<'a> Trainer<'a> {
             let event = self.step(steps, batch)?;
             self.clock.trained(begun);
             steps += 1;
-            self.emit(&self.stamped(event))?;
+            if let Some(event) = event {
+                self.emit(&self.stamped(event))?;
+            }
             if self.is_validation_due(steps) && self.validate(steps)? {
                 break;
             }
@@ -373,10 +379,14 @@ impl<'a> Trainer<'a> {
     /// Notes that these parameters are about to change.
     fn touch(&mut self, parameters: Vec<usize>) {
         for i in parameters {
-            let first = !std::mem::replace(&mut self.touched[i], true);
+            if std::mem::replace(&mut self.touched[i], true) {
+                continue;
+            }
             // Untouched until now, so the best weights are those that it has now.
-            if let (true, Some(best)) = (first, &mut self.best) {
-                best.weights.push((i, self.work.model.parameters().data(i).to_vec()));
+            let data = || self.work.model.parameters().data(i).to_vec();
+            match &mut self.best {
+                Some(best) => best.weights.push((i, data())),
+                None => self.roll_back.begin_with(i, data),
             }
         }
     }
@@ -413,7 +423,8 @@ impl<'a> Trainer<'a> {
         Ok(Some(hidden))
     }
 
-    fn step(&mut self, step: usize, rows: Vec<Vec<(usize, f64)>>) -> Result<Event, TrainError> {
+    /// One step; `None` if its loss took the run back.
+    fn step(&mut self, step: usize, rows: Vec<Vec<(usize, f64)>>) -> Result<Option<Event>, TrainError> {
         // By what was spent before it.
         let factor = self.rate_factor(step);
         let augmentation = Some(self.order.augmentation());
@@ -448,20 +459,19 @@ impl<'a> Trainer<'a> {
             );
             rows.iter().zip(residuals).for_each(|((row, _), residual)| self.order.observe(*row, residual));
         }
-        self.guard.observe_loss(step, loss);
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { step, loss });
-        }
         let flops = self.engine.take_flops();
         self.ledger.add(Account::Forward, flops.forward);
         self.ledger.add(Account::Dx, flops.dx);
         self.ledger.add(Account::Dw, flops.dw);
-        self.ledger.add(Account::Update, self.active.scalars * update_flops(self.recipe));
-
         let gradient_norm = self.active.gradients.squared_norm(&self.engine).sqrt();
-        if !gradient_norm.is_finite() {
+        let sound = self.guard.observe_loss(step, loss) && gradient_norm.is_finite();
+        if !sound && self.goes_back(step, loss)? {
+            return Ok(None);
+        }
+        if !(loss.is_finite() && gradient_norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss });
         }
+        self.ledger.add(Account::Update, self.active.scalars * update_flops(self.recipe));
         let clip = self.recipe.clip;
         let scale = if clip > 0.0 { (clip / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
         let sizes = self.step_sizes(factor);
@@ -475,7 +485,7 @@ impl<'a> Trainer<'a> {
         if let Some((map_step, energies)) = self.method.map() {
             self.guard.observe_weights(step, map_step, &self.active.plan.weights, &energies);
         }
-        Ok(Event::Step {
+        Ok(Some(Event::Step {
             step,
             epoch: (step + 1) as f64 / self.epoch_steps as f64,
             loss,
@@ -485,20 +495,21 @@ impl<'a> Trainer<'a> {
             tokens: micro.iter().map(|batch| batch.inputs.extent().rows()).sum(),
             flops: self.ledger.total(),
             seconds: 0.0,
-        })
+        }))
     }
 
-    /// The schedule's factor. A method that plans follows what is left of the budget since planning began, because the
+    /// The schedule's factor, halved by each time that the run went back. A method that plans follows what is left of the budget since planning began, because the
     /// budget ends the run, however many steps that takes; before that only a task head learns, at full rate.
     fn rate_factor(&self, step: usize) -> f64 {
+        let halved = self.roll_back.rate_factor();
         if self.method.fixed().is_some() {
-            return self.schedule.factor(step);
+            return halved * self.schedule.factor(step);
         }
-        let Some(start) = self.planned_at else { return 1.0 };
+        let Some(start) = self.planned_at else { return halved };
         let whole = self.budget - start as f64;
         let spent = (self.ledger.total() - start) as f64;
         let position = (spent / whole * self.schedule.total_steps as f64) as usize;
-        self.schedule.factor(position.min(self.schedule.total_steps - 1))
+        halved * self.schedule.factor(position.min(self.schedule.total_steps - 1))
     }
 
     fn step_sizes(&self, factor: f64) -> Vec<StepSize> {
@@ -526,7 +537,11 @@ impl<'a> Trainer<'a> {
         self.ledger.add_evaluation(self.engine.take_flops().total());
         // Weights that are no longer numbers must not replace a saved model.
         if let Some(&loss) = metrics.get("loss").filter(|loss| !loss.is_finite()) {
-            return Err(TrainError::Diverged { step: steps, loss });
+            return if self.goes_back(steps, loss)? {
+                Ok(false)
+            } else {
+                Err(TrainError::Diverged { step: steps, loss })
+            };
         }
         self.validated_at = (Some(steps), self.ledger.total());
         let value = metrics.get(self.work.objective.primary_metric()).copied().unwrap_or(f64::NAN);

@@ -24,7 +24,7 @@ fn sound_run() -> Guard {
         guard.observe_plan(if step % 3 == 0 { &[0, 1] } else { &[0] });
         guard.observe_weights(step, step.checked_sub(1), &[1.5, 0.0], &[3.0, 1.0]);
         guard.observe_smoothness(step, 4.0, 0.125);
-        guard.observe_loss(step, 2.0 / (1.0 + step as f64) + 0.1 * (step % 2) as f64);
+        assert!(guard.observe_loss(step, 2.0 / (1.0 + step as f64) + 0.1 * (step % 2) as f64));
     }
     guard
 }
@@ -54,8 +54,8 @@ fn each_breach_is_named_and_no_other() {
         ("weights aligned with energies", |guard| guard.observe_weights(7, None, &[0.1, 1.0], &[9.0, 1.0])),
         ("step size below 1/(L·w_max)", |guard| guard.observe_smoothness(7, 4.0, 0.126)),
         ("step size below 1/(L·w_max)", |guard| guard.observe_smoothness(7, f64::NAN, 0.1)),
-        ("loss finite", |guard| guard.observe_loss(7, f64::NAN)),
-        ("no loss spikes", |guard| guard.observe_loss(7, 50.0)),
+        ("loss finite", |guard| assert!(!guard.observe_loss(7, f64::NAN))),
+        ("no loss spikes", |guard| assert!(!guard.observe_loss(7, 50.0))),
     ];
     for (name, breach) in cases {
         let mut guard = sound_run();

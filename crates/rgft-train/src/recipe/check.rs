@@ -85,6 +85,7 @@ impl RawRecipe {
             pooling: self.pooling.unwrap_or(super::Pooling::Auto),
             validate_every: optional_count("validate-every", self.validate_every, 1)?,
             patience: optional_count("patience", self.patience, 1)?,
+            roll_back: self.roll_back.unwrap_or(0),
 
             precision: self.precision.unwrap_or(super::Precision::F32),
             threads: self.threads.unwrap_or(0),

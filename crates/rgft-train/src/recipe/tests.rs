@@ -108,7 +108,7 @@ fn a_recipe_is_written_complete_and_reads_back_the_same() {
     let strange = checked(
         "out = \"a \\\"b\\\"\\n#\"\ntest = \"t.csv\"\nvalidation = \"v.csv\"\ntext-column = [\"premise\", \"hypothesis\"]\n\
          label-column = \"gold\"\nbudget = 0.05\nseed = 9223372036854775807\nepochs = 0.1\nlearning-rate = 1e-30\n\
-         head-learning-rate = 1e-3\ndropout = 0.0\nschedule = \"cosine\"\nvalidate-every = 7\npatience = 2\n\
+         head-learning-rate = 1e-3\ndropout = 0.0\nschedule = \"cosine\"\nvalidate-every = 7\npatience = 2\nroll-back = 3\n\
          lr-rule = \"mean-one\"\nlr-rule-gamma = 0.5\nlr-rule-min = 0\nlr-rule-max = 3\nprecision = \"bf16\"\n\
          [alpha]\n\"z.*\" = 2.0\n\"a.*\" = 0.5\n\"*\" = 1",
     )

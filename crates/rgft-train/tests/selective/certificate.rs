@@ -58,3 +58,32 @@ fn looking_at_the_step_size_changes_no_step() {
     assert_eq!(often.len(), 10);
     assert_eq!(often, once);
 }
+
+#[test]
+fn a_run_that_diverges_goes_back_as_often_as_it_may() {
+    // Far too fast: halved some times it is not.
+    let settings =
+        ["method=full", "optimizer=sgd", "clip=0", "schedule=constant", "epochs=4", "learning-rate=3e4"];
+    let of = |more: &[&str]| {
+        let recipe = recipe(&[&settings[..], more].concat());
+        let mut work = Workload::load(&recipe).unwrap();
+        work.validation = first(work.validation, 10);
+        let mut notes = 0;
+        let outcome = rgft_train::train(&recipe, &mut work, None, &mut |event| {
+            notes +=
+                usize::from(matches!(event, Event::Note { message, .. } if message.contains("back to the")));
+        });
+        (outcome, notes)
+    };
+    for more in [&[][..], &["roll-back=2"]] {
+        let (outcome, notes) = of(more);
+        let error = outcome.err().unwrap();
+        assert!(matches!(error, rgft_train::TrainError::Diverged { .. }), "{error}");
+        assert_eq!(notes, 2 * more.len());
+    }
+    let (outcome, notes) = of(&["roll-back=30"]);
+    let outcome = outcome.unwrap();
+    assert!((3..30).contains(&notes), "{notes} times");
+    assert!(outcome.summary.metrics.validation["loss"].is_finite());
+    assert_eq!(status(&outcome.certificate, "loss finite"), Status::DoesNotHold);
+}
