@@ -4,6 +4,7 @@
 //!   ledger and the certificate as inline SVG;
 //! * [`heat_map_svg`]: the error map as a picture of its own;
 //! * [`bounds_svg`]: bounds of theorems beside what they bound;
+//! * [`scatter_svg`]: what was foretold against what was measured;
 //! * [`terminal_summary`], [`comparison_table`]: plain text;
 //! * [`compare`]: methods over budgets, seeds and tasks, as tables and one page.
 //!
@@ -20,6 +21,7 @@ mod heat_map;
 mod ledger;
 mod page;
 mod run;
+mod scatter;
 mod style;
 mod svg;
 mod terminal;
@@ -29,5 +31,6 @@ mod units;
 pub use bounds::{Panel, bounds_svg};
 pub use heat_map::heat_map_svg;
 pub use page::html;
+pub use scatter::scatter_svg;
 pub use terminal::{comparison_table, terminal_summary};
 pub use units::larger_is_better;

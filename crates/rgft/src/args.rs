@@ -18,7 +18,7 @@ mod theory;
 pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
-pub(crate) use theory::{Theory, VerifyArgs};
+pub(crate) use theory::{Theory, VerifyArgs, WorthArgs};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]

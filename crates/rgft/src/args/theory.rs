@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::RecipeArgs;
+
 /// `rgft theory`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Theory {
@@ -14,6 +16,31 @@ Examples:
   rgft theory verify --problems 200 --search 1000
   rgft theory verify --search 1000000 --out theory")]
     Verify(VerifyArgs),
+
+    /// Does Lemma 1 foretell what a gradient step of some components is worth, on real data?
+    #[command(after_help = "\
+One step of gradient descent on one large batch, from the model as it is; nothing is written but what --out names. The
+optimizer of the recipe is not looked at.
+
+Examples:
+  rgft theory predict --model runs/trec6 --data trec6
+  rgft theory predict --config experiments/etth1-lstm.toml --random 100 --out runs/predict")]
+    Predict(Box<WorthArgs>),
+}
+
+/// `rgft theory predict`
+#[derive(Debug, Args)]
+pub(crate) struct WorthArgs {
+    /// Examples of the batch
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub(crate) examples: usize,
+
+    /// Random sets of components
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) random: usize,
+
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
 }
 
 /// `rgft theory verify`

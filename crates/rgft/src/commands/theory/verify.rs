@@ -8,16 +8,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 use rgft_core::theory::curves::{self, Curve};
-use rgft_core::theory::verify::{self, Finding};
+use rgft_core::theory::verify::{self as statements, Finding};
 use rgft_report::{Panel, bounds_svg};
 use rgft_train::TrainError;
 use serde_json::json;
 
-use crate::args::{Theory, VerifyArgs};
+use crate::args::VerifyArgs;
 use crate::printer::Printer;
 
-pub(crate) fn run(theory: &Theory, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let Theory::Verify(args) = theory;
+pub(super) fn run(args: &VerifyArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
     let begun = Instant::now();
     let findings = verify_all(args, threads, |finding, done| {
         printer.note(&progress(finding, done, begun));
@@ -50,7 +49,7 @@ fn verify_all(
     threads: Option<usize>,
     mut told: impl FnMut(&Finding, usize),
 ) -> Vec<Finding> {
-    let count = verify::statements();
+    let count = statements::statements();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
     let (say, hear) = mpsc::channel();
@@ -65,7 +64,8 @@ fn verify_all(
                         return;
                     }
                     // If nobody listens any more, there is nobody to tell.
-                    let _ = say.send((index, verify::verify(index, args.problems, args.search, args.seed)));
+                    let _ =
+                        say.send((index, statements::verify(index, args.problems, args.search, args.seed)));
                 }
             });
         }
@@ -93,7 +93,7 @@ fn row(finding: &Finding) -> Vec<String> {
 }
 
 fn progress(finding: &Finding, done: usize, begun: Instant) -> String {
-    let all = verify::statements();
+    let all = statements::statements();
     let spent = begun.elapsed().as_secs_f64();
     let left = spent * (all - done) as f64 / done as f64;
     format!(
