@@ -1,4 +1,4 @@
-//! The guard: watches the conditions of the convergence theorems (T1–T3) during a run, and writes the certificate.
+//! The guard: watches the conditions of the theorems of THEORY.md during a run, and writes the certificate.
 //!
 //! ```text
 //! energies             E_i finite, 0 ≤ E_i ≤ E_max
@@ -20,14 +20,14 @@ mod record;
 use crate::certificate::{Certificate, Condition, Status};
 use crate::coverage::Coverage;
 use crate::error_map::{effective_components, shares};
-use crate::theory;
+use crate::theory::{self, Smooth, Spending, recommended_learning_rate};
 use loss::SpikeDetector;
 use record::{Extent, Record};
 
 /// The optimizer's step, as far as the theory is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateRule {
-    /// `x ← x − η w ĝ`: what T1–T3 are about.
+    /// `x ← x − η w ĝ`: what the theorems are about.
     Sgd,
     /// SGD with momentum.
     Momentum,
@@ -143,12 +143,14 @@ impl Guard {
     /// Before step `step` the loss is as curved as `smoothness` along its gradient, and the component that goes farthest has
     /// the learning rate `rate`, its weight included.
     pub fn observe_smoothness(&mut self, step: usize, smoothness: f64, rate: f64) {
-        let limit = 1.0 - self.settings.momentum;
-        let breach = (smoothness * rate).is_nan() || smoothness * rate > limit;
+        let GuardSettings { momentum, .. } = self.settings;
+        let smooth = Smooth { smoothness, least: 1.0, most: 1.0, momentum };
+        let limit = recommended_learning_rate(&smooth, Spending::All);
+        let breach = limit.is_nan() || rate.is_nan() || rate > limit;
         self.step_size.see(breach.then(|| {
             format!(
                 "step {step}: η·w_max = {rate:.3e} where L is {smoothness:.3e} at least: {:.3e} is allowed",
-                limit / smoothness
+                limit
             )
         }));
     }
@@ -164,6 +166,11 @@ impl Guard {
         self.loss_spikes
             .see(spike.map(|z| format!("step {step}: loss {loss:.4}, {z:.1} standard deviations up")));
         spike.is_none()
+    }
+
+    /// The run took its weights back: losses begin anew, and the first ones are no spikes.
+    pub fn went_back(&mut self) {
+        self.spike_detector = SpikeDetector::default();
     }
 
     /// What is known so far.
@@ -226,7 +233,7 @@ impl Guard {
         }
     }
 
-    /// ϑ of T1d is the least one: the theorem asks for no more than that it is not 0.
+    /// T1d asks for no more than that it is not 0, if the map's energies are those of the gradient.
     fn captured_condition(&self) -> Condition {
         let name = "captured share";
         let Some((min, mean, max)) = self.captured.summary() else {
@@ -236,7 +243,7 @@ impl Guard {
             condition: name.to_owned(),
             status: if min > 0.0 { Status::Holds } else { Status::DoesNotHold },
             detail: format!(
-                "by its map a plan updates between {min:.3} and {max:.3} of the gradient, mean {mean:.3}"
+                "of what the map shows, steps update between {min:.3} and {max:.3}, mean {mean:.3}"
             ),
             value: Some(min),
         }
@@ -262,7 +269,7 @@ impl Guard {
 }
 
 fn update_rule_condition(rule: UpdateRule) -> Condition {
-    let name = "update rule within T1–T3";
+    let name = "update rule within the theorems";
     match rule {
         UpdateRule::Sgd => Condition {
             condition: name.to_owned(),
@@ -270,9 +277,13 @@ fn update_rule_condition(rule: UpdateRule) -> Condition {
             detail: "plain gradient steps".to_owned(),
             value: None,
         },
-        UpdateRule::Momentum => not_covered(name, "the theorems are about steps without momentum"),
-        UpdateRule::ModifiedSgd => not_covered(name, "the theorems know neither clipping nor weight decay"),
-        UpdateRule::AdamW => not_covered(name, "AdamW is outside of the theorems as stated"),
+        UpdateRule::Momentum => {
+            not_covered(name, "T5 covers momentum without the noise of batches, at rates that never rise")
+        }
+        UpdateRule::ModifiedSgd => {
+            not_covered(name, "each is covered without the noise of batches, not both")
+        }
+        UpdateRule::AdamW => not_covered(name, "AdamW is outside of the theorems"),
     }
 }
 

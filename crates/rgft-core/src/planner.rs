@@ -90,7 +90,7 @@ pub struct Choice {
     pub value: f64,
 }
 
-/// The largest number of passes over the same examples that the planner tries. More promise nothing.
+/// The largest number of passes over the same examples that is planned for: at the default `repetition` more are worth nothing.
 pub const MOST_REPETITIONS: f64 = 64.0;
 /// How often an example may be seen again, as the planner tries it.
 const REPETITIONS: [f64; 12] = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, MOST_REPETITIONS];

@@ -141,6 +141,12 @@ mod tests {
             assert!((found - expected).abs() < 1e-9, "{found} {expected}");
         }
         assert_eq!(Sampler::new(3, Sampling::Focus, 0.5, 0.1).probabilities(&[0, 1, 2]), [1.0; 3]);
+        // What is no number is as if it had not been seen.
+        let mut sampler = sampler;
+        sampler.observe(0, f64::INFINITY);
+        sampler.observe(1, f64::NAN);
+        let found = sampler.probabilities(&all);
+        assert!(found[..2] == [1.0; 2] && found.iter().all(|p| (0.1..=1.0).contains(p)), "{found:?}");
         assert_eq!(super::Sampler::new(2, Sampling::Off, 0.5, 0.1).probabilities(&[0, 1]), [1.0; 2]);
     }
 

@@ -5,7 +5,8 @@
 //! m [`turns`], ϑ `captured`, a `age`, κ `accuracy`, V `variance`, μ `convexity`. Units: f is a loss, x a parameter; η is
 //! parameter² / loss, L and μ loss / parameter², a bound on ‖∇f‖² loss² / parameter², V the same.
 //!
-//! Proofs stand in THEORY.md; `rgft theory verify` measures against these very functions.
+//! With momentum (β > 0) rates, `floor`, `windows` and `stale` hold; what else is proved without it asserts β = 0 in debug
+//! builds. Proofs stand in THEORY.md; `rgft theory verify` measures against these very functions.
 
 pub mod curves;
 mod dice;
@@ -47,7 +48,7 @@ impl Smooth {
         self.rate().min((1.0 - self.momentum).sqrt() / (2.0 * self.smoothness * age as f64 * root))
     }
 
-    /// `C_T = 1/w_min + m(T − 1)L²η²·w_max`: by how much more than the decrease of a window the gradient at its beginning
+    /// `C_T = 1/w_min + m(T − 1)L²η²·w_max/(1 − β)`: by how much more than the decrease of a window the gradient at its beginning
     /// may be, `‖∇f‖² ≤ 2·C_T·D` (T1c).
     pub fn window_factor(&self, rate: f64, blocks: usize, window: usize) -> f64 {
         let moves = turns(blocks, window) * window.saturating_sub(1) as f64;
@@ -105,8 +106,8 @@ pub fn aligned(gap: f64, rate: f64, blocks: usize, alignments: f64) -> f64 {
     2.0 * blocks as f64 * gap / (rate * alignments)
 }
 
-/// T1b: `A = n·Σ w_i‖∇_i f‖² / (Σ w_i · ‖∇f‖²)`, between 1 (uniform weights; or ordered ones, at least) and n. 1 where there
-/// is no gradient or no weight.
+/// T1b: `A = n·Σ w_i‖∇_i f‖² / (Σ w_i · ‖∇f‖²)`, from 0 to n; 1 for uniform weights and at least that for ordered ones. 1 where
+/// there is no gradient or no weight.
 pub fn alignment(weights: &[f64], squares: &[f64]) -> f64 {
     let weighted: f64 = weights.iter().zip(squares).map(|(weight, square)| weight * square).sum();
     let apart = weights.iter().sum::<f64>() * squares.iter().sum::<f64>();
@@ -130,6 +131,7 @@ pub fn by_proxy(claimed: f64, accuracy: f64) -> f64 {
 
 /// T2: the mean of `𝔼‖∇f‖²` over K steps, all weights being at least w_min; V bounds `Σ w_i²σ_i²`.
 pub fn noisy_floor(smooth: &Smooth, gap: f64, rate: f64, variance: f64, steps: usize) -> f64 {
+    debug_assert_eq!(smooth.momentum, 0.0);
     let noise = rate * smooth.smoothness * variance;
     (2.0 * gap / (rate * steps as f64) + noise) / smooth.least
 }
@@ -145,6 +147,7 @@ pub fn noisy_windows(
     windows: usize,
 ) -> f64 {
     let moves = turns(blocks, window) * window.saturating_sub(1) as f64;
+    debug_assert_eq!(smooth.momentum, 0.0);
     let factor = 4.0 / smooth.least + 2.0 * (moves / (smooth.most * smooth.least)).sqrt();
     let noise = rate * smooth.smoothness * window as f64 * variance;
     8.0 * gap / (rate * smooth.least * windows as f64) + noise * factor
@@ -160,6 +163,7 @@ pub fn noisy_stale(
     age: usize,
     steps: usize,
 ) -> f64 {
+    debug_assert_eq!(smooth.momentum, 0.0);
     let factor = 1.0 / smooth.least + age as f64 / (smooth.most * smooth.least).sqrt();
     let noise = 4.0 * rate * smooth.smoothness * variance;
     (8.0 * gap / (rate * smooth.least * steps as f64) + noise * factor) / captured
@@ -167,11 +171,13 @@ pub fn noisy_stale(
 
 /// T3: what is left of `f − f*` after a step, all weights being at least w_min.
 pub fn contraction_floor(smooth: &Smooth, rate: f64, convexity: f64) -> f64 {
+    debug_assert_eq!(smooth.momentum, 0.0);
     1.0 - rate * convexity * smooth.least
 }
 
 /// T3: what is left of `f − f*` after a window.
 pub fn contraction_windows(smooth: &Smooth, rate: f64, convexity: f64, blocks: usize, window: usize) -> f64 {
+    debug_assert_eq!(smooth.momentum, 0.0);
     1.0 - rate * convexity / (2.0 * smooth.window_factor(rate, blocks, window))
 }
 
@@ -183,6 +189,7 @@ pub fn contraction_stale(
     captured: f64,
     age: usize,
 ) -> Option<f64> {
+    debug_assert_eq!(smooth.momentum, 0.0);
     let drift = (1.0 + rate * smooth.smoothness * smooth.most).powi(age as i32) - 1.0;
     let kept = (captured.sqrt() - drift) / (1.0 + drift);
     (kept > 0.0).then_some(1.0 - rate * convexity * smooth.least * kept * kept)
@@ -190,12 +197,14 @@ pub fn contraction_stale(
 
 /// T3: what bounds `𝔼f − f*` after ever so many steps with noise: `ηLV/(2μ·w_min)`.
 pub fn noise_ball(smooth: &Smooth, rate: f64, convexity: f64, variance: f64) -> f64 {
+    debug_assert_eq!(smooth.momentum, 0.0);
     rate * smooth.smoothness * variance / (2.0 * convexity * smooth.least)
 }
 
 /// T3: what noise adds to `𝔼f − f*` in a window at most, beside [`contraction_windows`].
 pub fn window_noise(smooth: &Smooth, rate: f64, variance: f64, blocks: usize, window: usize) -> f64 {
     let moves = turns(blocks, window) * window.saturating_sub(1) as f64;
+    debug_assert_eq!(smooth.momentum, 0.0);
     let drift = moves * smooth.smoothness * rate / smooth.window_factor(rate, blocks, window);
     0.5 * smooth.smoothness * window as f64 * rate * rate * variance * (1.0 + drift)
 }
@@ -232,6 +241,7 @@ mod tests {
 
     #[test]
     fn rates_by_hand() {
+        assert_eq!((turns(3, 9), turns(9, 3), turns(9, 1)), (3.0, 2.0, 0.0));
         assert_eq!(PLAIN.rate(), 0.125);
         // m = min(3, 4) = 3, m(T − 1) = 12 > w_max/w_min.
         assert_eq!(PLAIN.rate_for_windows(3, 5), 1.0 / (4.0 * 12f64.sqrt()));
@@ -288,7 +298,8 @@ mod tests {
         let own_share = |g: f64| g * g / (g * g + 1.0);
         assert!((expected(&|g| g) - 0.125).abs() < 1e-12);
         assert!((expected(&|g| own_share(g) * g) + 0.155).abs() < 1e-12);
-        // By the share that is expected, known before the batch, it goes the right way.
+        // The other block's gradient is ±1 by a coin of its own: its expected step is 0, and its true gradient too.
+        // By the share that is expected, known before the batch, the step goes the right way.
         assert!(expected(&own_share) * expected(&|g| g) > 0.0);
     }
 

@@ -191,6 +191,19 @@ impl Gradients {
         }
     }
 
+    /// `‖g‖²` of one slice of parameter `index` of shape `[rows, _]`, in f64.
+    pub fn squared_norm_of(&self, index: usize, axis: Axis, range: Range<usize>, rows: usize) -> f64 {
+        let square = |data: &[f32]| data.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
+        match self.block(index, axis, range.clone()) {
+            None => 0.0,
+            Some(GradientBlock::Rows(table)) => square(&table.data),
+            Some(GradientBlock::Dense { data, stride }) => match axis {
+                Axis::Rows => square(&data[..range.len() * stride]),
+                Axis::Cols => (0..rows).map(|row| square(&data[row * stride..][..range.len()])).sum(),
+            },
+        }
+    }
+
     /// `‖g‖²` over everything active, in f64.
     pub fn squared_norm(&self, engine: &Engine) -> f64 {
         let norm = |slot: &Slot| match slot {

@@ -17,6 +17,7 @@ pub struct Panel {
 }
 
 const COLUMNS: usize = 3;
+const LEGEND: f64 = 20.0;
 const WIDTH: f64 = 330.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 58.0;
@@ -30,12 +31,16 @@ const POINTS: usize = 150;
 pub fn bounds_svg(title: &str, panels: &[Panel]) -> String {
     let columns = panels.len().clamp(1, COLUMNS);
     let rows = panels.len().div_ceil(columns).max(1);
-    let (width, height) = (columns as f64 * WIDTH, rows as f64 * HEIGHT);
-    let mut svg = Svg::new(width, height, title, "Solid: what the theorem bounds. Thin: what was measured.");
+    let (width, height) = (columns as f64 * WIDTH, LEGEND + rows as f64 * HEIGHT);
+    let mut svg = Svg::new(width, height, title, "Bounds, and what was measured, against steps");
     svg.style(style::PICTURE);
     svg.rect([0.0, 0.0, width, height], 0.0, "surface", "");
+    for (at, class, name) in [(LEFT, "smooth", "bound"), (LEFT + 80.0, "metric", "measured")] {
+        svg.path(&format!("M{} 12h22", coordinate(at)), class);
+        svg.text(at + 28.0, 16.0, Anchor::Start, "note", name);
+    }
     for (i, panel) in panels.iter().enumerate() {
-        let corner = [(i % columns) as f64 * WIDTH, (i / columns) as f64 * HEIGHT];
+        let corner = [(i % columns) as f64 * WIDTH, LEGEND + (i / columns) as f64 * HEIGHT];
         draw(&mut svg, corner, panel);
     }
     svg.finish()
@@ -108,7 +113,7 @@ mod tests {
         let document = roxmltree::Document::parse(&svg).unwrap();
         let paths = document.descendants().filter(|node| node.has_tag_name("path"));
         let classes: Vec<&str> = paths.filter_map(|path| path.attribute("class")).collect();
-        assert_eq!(classes, ["smooth", "metric"]);
+        assert_eq!(classes, ["smooth", "metric", "smooth", "metric"], "the legend's and the panel's");
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
 }

@@ -53,7 +53,7 @@ pub fn scatter_svg(
     for (i, (name, points)) in groups.iter().enumerate() {
         let class = format!("l{}", COLOURS[i % COLOURS.len()]);
         for point in points.iter().filter(positive) {
-            let title = format!("{name}\n{:.3e} foretold\n{:.3e} measured", point.0, point.1);
+            let title = format!("{name}\nx {:.3e}\ny {:.3e}", point.0, point.1);
             svg.circle(x(point.0), y(point.1), 3.5, &class, &title);
         }
         let line = TOP + 14.0 + 18.0 * i as f64;

@@ -31,6 +31,11 @@ pub struct Costs {
 }
 
 impl Costs {
+    /// dW and update of component `i`, whose depth is `depth`, with the cut at `cut`.
+    pub fn component_at(&self, i: usize, depth: usize, cut: usize) -> f64 {
+        if depth == cut { self.component_at_cut[i] } else { self.component[i] }
+    }
+
     /// Means over the examples of `batches`, which are of the given extents; an updated scalar costs `update_flops` in
     /// every step.
     pub fn new(model: &Model, components: &[Component], batches: &[Extent], update_flops: u64) -> Self {

@@ -126,6 +126,9 @@ struct Trainer<'a> {
     touched: Vec<bool>,
     best: Option<Best>,
     roll_back: RollBack,
+    /// L as seen when it was last looked at, and the largest learning rate since.
+    smoothness: Option<f64>,
+    largest_rate: f64,
     curve: Vec<(u64, f64)>,
     clock: Clock,
 }
@@ -204,6 +207,8 @@ impl<'a> Trainer<'a> {
             touched,
             best: None,
             roll_back: RollBack::new(recipe.roll_back),
+            smoothness: None,
+            largest_rate: 0.0,
             curve: Vec::new(),
             clock: Clock::default(),
         })
@@ -229,14 +234,16 @@ impl<'a> Trainer<'a> {
         self.clock.trained(begun);
         let mut steps = 0;
         while steps < self.total_steps {
-            let begun = (Instant::now(), process::processor_time());
+            let mut begun = (Instant::now(), process::processor_time());
             if let Some(request) = self.with_standing(steps, |method, standing| method.probe(standing)) {
                 self.probe(steps, request)?;
                 self.clock.probe += begun.0.elapsed();
             }
             self.replan(steps)?;
             if steps == 0 {
-                self.observe_smoothness(steps);
+                self.clock.trained(begun);
+                self.smoothness = self.measure_smoothness();
+                begun = (Instant::now(), process::processor_time());
             }
             let Some(batch) = self.next_batch() else {
                 self.clock.trained(begun);
@@ -272,8 +279,9 @@ impl<'a> Trainer<'a> {
             self.work.model.forward(&self.engine, &batch.inputs, &needs, &mut Tape::default());
         }
         let observed = self.engine.take_statistics();
-        self.touch(observed.iter().map(|statistic| statistic.parameter).collect());
         self.work.model.parameters_mut().set_statistics(&observed);
+        // Afterwards: a run that goes back begins with these statistics.
+        self.touch(observed.iter().map(|statistic| statistic.parameter).collect());
         self.ledger.add(Account::Probe, self.engine.take_flops().total());
         Ok(())
     }
@@ -360,10 +368,7 @@ impl<'a> Trainer<'a> {
         self.tracker.set_cut(plan.cut);
         self.active.plan = plan.clone();
         let components = &self.work.components;
-        let component = |&i: &usize| {
-            let at_cut = components[i].depth == plan.cut;
-            if at_cut { self.costs.component_at_cut[i] } else { self.costs.component[i] }
-        };
+        let component = |&i: &usize| self.costs.component_at(i, components[i].depth, plan.cut);
         let step = self.costs.cut[plan.cut] + plan.active.iter().map(component).sum::<f64>();
         let event = Event::Plan {
             step: at,
@@ -475,6 +480,7 @@ impl<'a> Trainer<'a> {
         let clip = self.recipe.clip;
         let scale = if clip > 0.0 { (clip / (gradient_norm + 1e-6)).min(1.0) } else { 1.0 };
         let sizes = self.step_sizes(factor);
+        self.largest_rate = sizes.iter().map(|size| size.learning_rate).fold(self.largest_rate, f64::max);
         let kernels = &*self.engine.kernels;
         let parameters = self.work.model.parameters_mut();
         self.optimizer.step(kernels, parameters, &self.active.gradients, &sizes, scale as f32);
@@ -498,8 +504,9 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    /// The schedule's factor, halved by each time that the run went back. A method that plans follows what is left of the budget since planning began, because the
-    /// budget ends the run, however many steps that takes; before that only a task head learns, at full rate.
+    /// The schedule's factor, halved by each time that the run went back. A method that plans follows what is left of the
+    /// budget since planning began, because the budget ends the run, however many steps that takes; before that only a task
+    /// head learns, at full rate.
     fn rate_factor(&self, step: usize) -> f64 {
         let halved = self.roll_back.rate_factor();
         if self.method.fixed().is_some() {
@@ -531,12 +538,13 @@ impl<'a> Trainer<'a> {
 
     /// Validates; keeps the weights if they are the best so far. Returns whether patience has run out.
     fn validate(&mut self, steps: usize) -> Result<bool, TrainError> {
+        self.judge_step_size(steps);
         let begun = Instant::now();
-        self.observe_smoothness(steps);
         let metrics = self.evaluate(&*self.work.validation);
         self.ledger.add_evaluation(self.engine.take_flops().total());
         // Weights that are no longer numbers must not replace a saved model.
         if let Some(&loss) = metrics.get("loss").filter(|loss| !loss.is_finite()) {
+            self.clock.eval += begun.elapsed();
             return if self.goes_back(steps, loss)? {
                 Ok(false)
             } else {
@@ -557,6 +565,7 @@ impl<'a> Trainer<'a> {
             let weights = touched.map(|i| (i, parameters.data(i).to_vec())).collect();
             let metrics = metrics.clone();
             self.best = Some(Best { value, metrics, weights, validations: self.curve.len() });
+            self.roll_back.forget_beginning();
             if let Some(out) = &self.out {
                 out.model(self.work)?;
             }

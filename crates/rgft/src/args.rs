@@ -18,7 +18,7 @@ mod theory;
 pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
-pub(crate) use theory::{Theory, VerifyArgs, WorthArgs};
+pub(crate) use theory::{ForetellArgs, Theory, VerifyArgs};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
 #[derive(Debug, Parser)]

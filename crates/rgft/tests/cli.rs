@@ -289,6 +289,22 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
+fn theory_predict_keeps_its_promises_on_the_digits() {
+    let out = folder("predict");
+    let [model, data] = ["", "shift-train.csv"].map(|name| demo().join(name).display().to_string());
+    let args =
+        ["theory", "predict", "--task", "text-classification", "--set", "max-length=66", "--random", "10"];
+    let args =
+        [&args[..], &["--json", "--model", &model, "--data", &data, "--out", out.to_str().unwrap()]].concat();
+    let found = document(&args);
+    let sets = found["sets"].as_array().unwrap();
+    assert!(found["broken"] == 0 && sets.len() > 10, "{found}");
+    assert!(found["rank_correlation"].as_f64().unwrap() > 0.8, "{found}");
+    assert_eq!(found, json(&out.join("predict.json")));
+    assert!(std::fs::read_to_string(out.join("predict.svg")).unwrap().contains("densest"));
+}
+
+#[test]
 fn theory_verify_finds_no_violation_and_writes_what_it_found() {
     let out = folder("theory");
     let args = ["theory", "verify", "--problems", "20", "--search", "40", "--json", "--quiet", "--out"];

@@ -91,6 +91,8 @@ pub(super) struct Noise {
     deviations: Vec<f64>,
     /// By step and block, each of length 1.
     directions: Vec<Vec<Vec<f64>>>,
+    /// What else a step does; no momentum.
+    extras: Extras,
 }
 
 impl Noise {
@@ -98,7 +100,12 @@ impl Noise {
         let scale = problem.squares(&problem.at(&problem.start).1).iter().sum::<f64>().sqrt();
         let deviations = problem.blocks.iter().map(|_| scale * dice.log_between(1e-2, 3.0)).collect();
         let step = |dice: &mut Dice| problem.blocks.iter().map(|block| dice.direction(block.len())).collect();
-        Self { deviations, directions: (0..steps).map(|_| step(dice)).collect() }
+        Self { deviations, directions: (0..steps).map(|_| step(dice)).collect(), extras: Extras::default() }
+    }
+
+    /// The same with a preconditioner.
+    pub(super) fn preconditioned(self, extras: Extras) -> Self {
+        Self { extras, ..self }
     }
 }
 
@@ -151,7 +158,8 @@ fn grow(
         let mut next = x.to_vec();
         for (i, block) in problem.blocks.iter().enumerate() {
             for (c, direction) in block.clone().zip(&noise.directions[step][i]) {
-                next[c] -= rate * weights[i] * (gradient[c] + sign * noise.deviations[i] * direction);
+                let p = noise.extras.preconditioner.get(step).map_or(1.0, |p| p[c]);
+                next[c] -= rate * weights[i] * p * (gradient[c] + sign * noise.deviations[i] * direction);
             }
         }
         grow(problem, policy, noise, rate, &next, history, steps, tree);

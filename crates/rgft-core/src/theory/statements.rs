@@ -33,6 +33,7 @@ statements! {
     "T1a" "weights above a floor" floor,
     "T1b.1" "weights that add up to 1, by their alignment" aligned,
     "T1b.2" "ordered weights are aligned at least as uniform ones" ordered,
+    "T1b.2, above" "no alignment is above n" alignment_is_bounded,
     "T1b.4" "a κ-accurate map keeps 1/κ² of the alignment" proxy_alignment,
     "T1c" "skipping with a coverage window" windows,
     "T1d" "selecting by a stale map" stale,
@@ -46,6 +47,7 @@ statements! {
     "T3.3" "Polyak–Łojasiewicz and stale maps" contracts_by_stale,
     "T3 noise" "Polyak–Łojasiewicz and noise" ball,
     "T3 noise, windows" "Polyak–Łojasiewicz, noise and a coverage window" noisy_contraction,
+    "T4 noise" "T2 with a diagonal preconditioner" preconditioned_noise,
     "T4 a" "T1a with a diagonal preconditioner" preconditioned_floor,
     "T4 c" "T1c with a diagonal preconditioner" preconditioned_windows,
     "T4 d" "T1d with a diagonal preconditioner" preconditioned_stale,
@@ -63,8 +65,18 @@ const MOST_NOISY_STEPS: usize = 8;
 
 /// Measured over bound.
 fn quotient(measured: f64, bound: f64) -> Option<f64> {
-    // Where the bound is 0 or no number the measured value has to be as small as rounding.
-    (bound > 0.0 && bound.is_finite()).then(|| measured / bound)
+    if bound == f64::INFINITY {
+        return None;
+    }
+    // A bound that is no number, or 0 where something was measured, is a violation.
+    let is_met = measured <= 0.0 && bound >= 0.0;
+    Some(if is_met {
+        0.0
+    } else if bound > 0.0 {
+        measured / bound
+    } else {
+        f64::INFINITY
+    })
 }
 
 /// η at the limit, or below.
@@ -91,10 +103,8 @@ fn falls(path: &Path, values: &[f64], rate: f64) -> Option<f64> {
     let rounding = rounding(&path.losses, 0.0);
     let promised = |step: usize| super::descent(rate, path.weighted[step]);
     let steps = (0..path.weighted.len()).filter(|&step| promised(step) > 1e3 * rounding);
-    let of = |step: usize| {
-        quotient(promised(step), values[step] - values[step + 1] + rounding).unwrap_or(f64::INFINITY)
-    };
-    steps.map(of).reduce(f64::max)
+    let of = |step: usize| quotient(promised(step), values[step] - values[step + 1] + rounding);
+    steps.filter_map(of).reduce(f64::max)
 }
 
 fn descends(dice: &mut Dice) -> Option<f64> {
@@ -119,7 +129,7 @@ fn descends_by_block(dice: &mut Dice) -> Option<f64> {
         problem.squares(&gradient).iter().zip(&sizes).map(|(square, size)| square * size).sum::<f64>();
     let rounding = rounding(&[before], problem.least);
     let promised = super::descent(1.0, weighted);
-    (promised > 1e3 * rounding).then(|| promised / (before - problem.at(&x).0 + rounding))
+    (promised > 1e3 * rounding).then(|| quotient(promised, before - problem.at(&x).0 + rounding))?
 }
 
 fn floor(dice: &mut Dice) -> Option<f64> {
@@ -217,6 +227,12 @@ fn ordered(dice: &mut Dice) -> Option<f64> {
     quotient(1.0, alignment(&weights, &squares))
 }
 
+fn alignment_is_bounded(dice: &mut Dice) -> Option<f64> {
+    let squares = squares_of_blocks(dice)?;
+    let weights: Vec<f64> = squares.iter().map(|_| dice.uniform()).collect();
+    quotient(alignment(&weights, &squares), squares.len() as f64)
+}
+
 fn proxy_alignment(dice: &mut Dice) -> Option<f64> {
     let squares = squares_of_blocks(dice)?;
     let accuracy = dice.log_between(1.0, 10.0);
@@ -300,15 +316,26 @@ fn proxy_share(dice: &mut Dice) -> Option<f64> {
 }
 
 fn noisy_floor(dice: &mut Dice) -> Option<f64> {
+    noisy_floor_with(|_, _| Extras::default(), dice)
+}
+
+fn preconditioned_noise(dice: &mut Dice) -> Option<f64> {
+    noisy_floor_with(preconditioner, dice)
+}
+
+fn noisy_floor_with(extras: Draw, dice: &mut Dice) -> Option<f64> {
     let problem = Problem::draw(Class::Everywhere, dice);
     let steps = dice.whole(1, MOST_NOISY_STEPS);
+    let extras = extras(&problem, dice);
     let policy = Policy::all(&problem, steps, dice);
-    let smooth = smooth(&problem, &policy, 0.0);
+    let (policy, smooth) = fitted(&problem, policy, &extras);
     let rate = rate(smooth.rate(), dice);
-    let noise = Noise::draw(&problem, steps, dice);
+    let noise = Noise::draw(&problem, steps, dice).preconditioned(extras);
     let tree = tree(&problem, &policy, &noise, rate, steps);
     let mean = tree.squares[..steps].iter().sum::<f64>() / steps as f64;
-    quotient(mean, super::noisy_floor(&smooth, gap(&problem)?, rate, tree.variance, steps))
+    // V·p_max², by the part of the preconditioner that is used.
+    let scale = (smooth.most / policy.most).powi(2);
+    quotient(mean, super::noisy_floor(&smooth, gap(&problem)?, rate, scale * tree.variance, steps))
 }
 
 fn noisy_windows(dice: &mut Dice) -> Option<f64> {
@@ -348,9 +375,8 @@ fn loses(problem: &Problem, losses: &[f64], stride: usize, may: impl Fn(f64) -> 
     let gaps: Vec<f64> = losses.iter().step_by(stride).map(|loss| loss - problem.least).collect();
     let promised = |gap: f64| gap - may(gap);
     let pairs = gaps.windows(2).filter(|pair| promised(pair[0]) > 1e3 * rounding);
-    let of =
-        |pair: &[f64]| quotient(promised(pair[0]), pair[0] - pair[1] + rounding).unwrap_or(f64::INFINITY);
-    pairs.map(of).reduce(f64::max)
+    let of = |pair: &[f64]| quotient(promised(pair[0]), pair[0] - pair[1] + rounding);
+    pairs.filter_map(of).reduce(f64::max)
 }
 
 fn contracts(dice: &mut Dice) -> Option<f64> {
@@ -476,11 +502,5 @@ mod tests {
         let names: std::collections::BTreeSet<&str> =
             STATEMENTS.iter().map(|statement| statement.name).collect();
         assert_eq!(names.len(), STATEMENTS.len());
-    }
-
-    #[test]
-    fn m_is_bounded_by_blocks_and_steps() {
-        use super::super::turns;
-        assert_eq!((turns(3, 9), turns(9, 3), turns(9, 1)), (3.0, 2.0, 0.0));
     }
 }

@@ -144,11 +144,15 @@ impl Rgft {
     /// A high cut on stored states makes steps that cost next to nothing. Once its examples have passed more often than the
     /// planner values, what is left of the budget goes lower.
     fn count_passes(&mut self, passes: f64) {
-        let Some(choice) = &self.choice else { return };
-        self.passes += passes;
-        if self.passes >= MOST_REPETITIONS && choice.cut > 0 {
+        if let (true, Some(choice)) = (self.is_exhausted(passes), &self.choice) {
             self.exhausted = choice.cut;
         }
+        self.passes += passes;
+    }
+
+    /// After so many passes since the last plan.
+    fn is_exhausted(&self, passes: f64) -> bool {
+        self.passes + passes >= MOST_REPETITIONS && self.choice.as_ref().is_some_and(|choice| choice.cut > 0)
     }
 
     /// What each use of a parameter of each component is worth.
@@ -332,7 +336,9 @@ impl Method for Rgft {
                 }
                 return None;
             }
-            Phase::Planning if standing.step < self.next_plan => return None,
+            Phase::Planning if standing.step < self.next_plan && !self.is_exhausted(standing.passes) => {
+                return None;
+            }
             Phase::Planning => {}
         }
         self.next_plan = standing.step.saturating_add(self.settings.refresh);

@@ -66,7 +66,7 @@ impl Trainer<'_> {
             self.emit(&Event::Note { level: Level::Warning, message: message.into() })?;
         }
         // A run that its budget ended before the last validation is validated where it stands.
-        if self.validated_at.0 != Some(steps) {
+        while self.validated_at.0 != Some(steps) {
             self.validate(steps)?;
         }
         let begun = Instant::now();

@@ -26,6 +26,11 @@ impl RollBack {
         }
     }
 
+    /// There are better weights to go back to.
+    pub(super) fn forget_beginning(&mut self) {
+        self.beginning = Vec::new();
+    }
+
     /// What the learning rate is multiplied by.
     pub(super) fn rate_factor(&self) -> f64 {
         0.5f64.powi(self.done)
@@ -49,8 +54,9 @@ impl Trainer<'_> {
         if let Some(cache) = &mut self.cache {
             cache.clear();
         }
+        self.guard.went_back();
         let message = format!(
-            "step {step}: loss {loss:.4}; back to the {} weights, the learning rate halved ({} more times are allowed)",
+            "step {step}: loss {loss:.4}, a spike or with a gradient that is no number; back to the {} weights, the learning rate halved ({} more times are allowed)",
             if self.best.is_some() { "best" } else { "first" },
             self.roll_back.left
         );

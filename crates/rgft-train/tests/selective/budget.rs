@@ -179,7 +179,7 @@ fn what_is_left_of_the_probes_share_is_looked_with_later() {
 #[test]
 fn a_head_that_has_learnt_enough_makes_way() {
     // Nothing but the head seems to be wrong, and from stored states its steps cost next to nothing.
-    let events = with_a_fresh_head(&["refresh=20", "alpha={\"head\" = 1.0, \"*\" = 1e-12}"]).events;
+    let events = with_a_fresh_head(&["refresh=1000000", "alpha={\"head\" = 1.0, \"*\" = 1e-12}"]).events;
     let planned = events.iter().skip_while(|event| !matches!(event, Event::Map { .. }));
     let cuts: Vec<usize> = planned
         .clone()

@@ -97,6 +97,9 @@ fn what_was_first_updated_after_the_best_validation_is_restored_too() {
         "the best must come before the first map: {seen:?}"
     );
     assert_eq!(finished.summary.metrics.validation["accuracy"], *best);
+    let engine = Workload::engine(&recipe);
+    let again = rgft_train::evaluate(&work.model, &engine, &*work.validation, work.objective).metrics;
+    assert_eq!(again, finished.summary.metrics.validation);
 }
 
 #[test]

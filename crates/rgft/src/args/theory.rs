@@ -25,12 +25,12 @@ optimizer of the recipe is not looked at.
 Examples:
   rgft theory predict --model runs/trec6 --data trec6
   rgft theory predict --config experiments/etth1-lstm.toml --random 100 --out runs/predict")]
-    Predict(Box<WorthArgs>),
+    Predict(Box<ForetellArgs>),
 }
 
 /// `rgft theory predict`
 #[derive(Debug, Args)]
-pub(crate) struct WorthArgs {
+pub(crate) struct ForetellArgs {
     /// Examples of the batch
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub(crate) examples: usize,

@@ -8,16 +8,16 @@ use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rgft_core::ledger::SGD_FLOPS;
-use rgft_core::{Signal, rank_correlation, theory};
+use rgft_core::{Slice, rank_correlation, theory};
 use rgft_data::PackedBatch;
 use rgft_nn::{Blind, Engine, Gradients, Mode, Tape};
 use rgft_report::scatter_svg;
 use rgft_train::recipe::{OptimizerName, RawRecipe, Recipe};
 use rgft_train::schedule_of_batches::BatchSchedule;
-use rgft_train::{Costs, Optimizer, OutFolder, StepSize, Tracker, Workload, batch_loss};
+use rgft_train::{Costs, Optimizer, OutFolder, StepSize, Workload, batch_loss};
 use serde::Serialize;
 
-use crate::args::WorthArgs;
+use crate::args::ForetellArgs;
 use crate::pool;
 use crate::printer::Printer;
 
@@ -47,16 +47,18 @@ struct Report {
     components: Vec<String>,
     examples: usize,
     loss: f64,
-    /// The largest power of two at which a step of everything keeps its promise.
+    /// The largest power of two, 1 at most, at which a step of everything keeps its promise.
     rate: f64,
     /// Of promised and measured, both over FLOPs.
     rank_correlation: f64,
     /// Sets whose promise was not kept.
     broken: usize,
+    /// Sets whose promise is lost in rounding: left out.
+    too_small: usize,
     sets: Vec<Set>,
 }
 
-pub(super) fn run(args: &WorthArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
+pub(super) fn run(args: &ForetellArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
     let given = args.recipe.recipe(threads)?;
     let mut raw = match &given.model {
         Some(folder) => RawRecipe::of_trained(folder)?,
@@ -86,10 +88,12 @@ pub(super) fn run(args: &WorthArgs, threads: Option<usize>, printer: &mut Printe
         &rows,
     )?;
     printer.text(&format!(
-        "{} of {} promises broken at η = {:.2e}; rank correlation of promised and measured per FLOP {:.3}",
+        "{} of {} promises broken at η = {:.2e}, {} too small to be measured; rank correlation of promised and measured per \
+         FLOP {:.3}",
         report.broken,
         report.sets.len(),
         report.rate,
+        report.too_small,
         report.rank_correlation
     ))?;
     if let Some(out) = out {
@@ -133,7 +137,7 @@ fn line(kind: &str, sets: &[Set]) -> Option<Vec<String>> {
 }
 
 /// The batch, its gradient, and the weights where it was taken.
-struct Bench<'a> {
+struct Trial<'a> {
     engine: Engine,
     recipe: &'a Recipe,
     work: Workload,
@@ -142,7 +146,7 @@ struct Bench<'a> {
     kept: Vec<Vec<f32>>,
 }
 
-impl Bench<'_> {
+impl Trial<'_> {
     fn loss(&self) -> f64 {
         // The batch's statistics, as the gradient saw them.
         self.engine.set_mode(Mode::Calibrate);
@@ -168,7 +172,7 @@ impl Bench<'_> {
     }
 }
 
-fn measure(recipe: &Recipe, args: &WorthArgs, say: &mut dyn FnMut(String)) -> Result<Report> {
+fn measure(recipe: &Recipe, args: &ForetellArgs, say: &mut dyn FnMut(String)) -> Result<Report> {
     let work = Workload::load(recipe)?;
     let engine = Workload::engine(recipe);
     let batches = BatchSchedule::new(&*work.train, 1.0, args.examples.max(2), 1, recipe.seed);
@@ -180,60 +184,66 @@ fn measure(recipe: &Recipe, args: &WorthArgs, say: &mut dyn FnMut(String)) -> Re
     let costs = Costs::new(&work.model, &work.components, &[work.train.extent(&rows)], SGD_FLOPS);
 
     engine.set_mode(Mode::Probe);
-    let mut tracker = Tracker::new(&work.model, &work.components, Signal::Exact, 0.0, recipe.seed);
-    let loss_of = |logits: &mut [f32]| batch_loss(&*engine.kernels, logits, &batch.targets, 1.0);
-    tracker.look(&engine, &work.model, &batch.inputs, |logits| loss_of(logits.data_mut()));
-    let squares = tracker.take();
     let parameters = work.model.parameters();
     let everything = parameters.everything();
     let needs = work.model.needs(&everything, 0, false);
     let mut gradients = Gradients::new(&engine, parameters, &everything, &work.model.tables());
     let kept = parameters.iter().map(|parameter| parameter.data.clone()).collect();
     work.model.forward_backward(&engine, &batch.inputs, &needs, &mut gradients, &mut Blind, |logits| {
-        loss_of(logits.data_mut())
+        batch_loss(&*engine.kernels, logits.data_mut(), &batch.targets, 1.0)
     });
-    let mut bench = Bench { engine, recipe, work, batch, gradients, kept };
-    let loss = bench.loss();
+    let square = |slice: &Slice| {
+        let rows = parameters[slice.parameter].rows();
+        gradients.squared_norm_of(slice.parameter, slice.axis, slice.range.clone(), rows)
+    };
+    let squares: Vec<f64> =
+        work.components.iter().map(|component| component.slices.iter().map(square).sum()).collect();
+    let mut trial = Trial { engine, recipe, work, batch, gradients, kept };
+    let loss = trial.loss();
     say(format!("loss {loss:.4} on {} examples", rows.len()));
 
     let all: Vec<usize> = (0..squares.len()).collect();
     let promise = |set: &[usize], rate: f64| theory::descent(rate, set.iter().map(|&i| squares[i]).sum());
+    ensure!(
+        promise(&all, 1.0) > 0.0,
+        "the gradient of this batch is 0, or no number: there is nothing to foretell"
+    );
     let mut rate = 1.0;
-    let keeps = |bench: &mut Bench, rate: f64| loss - bench.loss_after(&all, rate) >= promise(&all, rate);
+    let keeps = |trial: &mut Trial, rate: f64| loss - trial.loss_after(&all, rate) >= promise(&all, rate);
     for _ in 0..HALVINGS {
-        if keeps(&mut bench, rate) {
+        if keeps(&mut trial, rate) {
             break;
         }
         rate *= 0.5;
     }
-    ensure!(keeps(&mut bench, rate), "no learning rate keeps the promise: the gradient is 0, or no number");
+    ensure!(
+        keeps(&mut trial, rate),
+        "no learning rate down to {rate:.0e} keeps the promise of a step of everything"
+    );
 
-    let chosen = sets(&bench.work, &costs, &squares, args.random, recipe.seed);
-    let mut sets = Vec::new();
+    let chosen = sets(&trial.work, &costs, &squares, args.random, recipe.seed);
+    let (mut sets, mut too_small) = (Vec::new(), 0);
     for (kind, cut, components) in chosen {
         let promised = promise(&components, rate);
         if promised < MEASURABLE * loss {
+            too_small += 1;
             continue;
         }
-        let measured = loss - bench.loss_after(&components, rate);
-        let flops = rows.len() as f64 * flops_of(&bench.work, &costs, cut, &components);
+        let measured = loss - trial.loss_after(&components, rate);
+        let flops = rows.len() as f64 * flops_of(&trial.work, &costs, cut, &components);
         sets.push(Set { kind, components, cut, flops, promised, measured });
     }
     let by_flop = |of: fn(&Set) -> f64| sets.iter().map(|set| of(set) / set.flops).collect::<Vec<f64>>();
     let rank_correlation = rank_correlation(&by_flop(|set| set.promised), &by_flop(|set| set.measured));
     let broken = sets.iter().filter(|set| set.measured < set.promised).count();
-    let components = bench.work.components.iter().map(|component| component.name.clone()).collect();
-    Ok(Report { components, examples: rows.len(), loss, rate, rank_correlation, broken, sets })
+    let components = trial.work.components.iter().map(|component| component.name.clone()).collect();
+    Ok(Report { components, examples: rows.len(), loss, rate, rank_correlation, broken, too_small, sets })
 }
 
 /// FLOPs of a step of one example, forward from the inputs on.
 fn flops_of(work: &Workload, costs: &Costs, cut: usize, set: &[usize]) -> f64 {
-    let component = |&i: &usize| component_flops(work, costs, cut, i);
+    let component = |&i: &usize| costs.component_at(i, work.components[i].depth, cut);
     costs.prefix[cut] + costs.cut[cut] + set.iter().map(component).sum::<f64>()
-}
-
-fn component_flops(work: &Workload, costs: &Costs, cut: usize, i: usize) -> f64 {
-    if work.components[i].depth == cut { costs.component_at_cut[i] } else { costs.component[i] }
 }
 
 /// Kind, cut and components of each set.
@@ -250,7 +260,7 @@ fn sets(
     let densest = (0..costs.cut.len()).map(|cut| {
         let reached = reach(cut);
         let gains: Vec<f64> = reached.iter().map(|&i| squares[i]).collect();
-        let prices: Vec<f64> = reached.iter().map(|&i| component_flops(work, costs, cut, i)).collect();
+        let prices: Vec<f64> = reached.iter().map(|&i| costs.component_at(i, depth(i), cut)).collect();
         let (set, ratio) = theory::best_ratio(&gains, &prices, costs.prefix[cut] + costs.cut[cut]);
         (cut, set.into_iter().map(|i| reached[i]).collect::<Vec<usize>>(), ratio)
     });
@@ -258,10 +268,11 @@ fn sets(
     let mut sets = vec![("everything", 0, reach(0))];
     sets.extend(densest.map(|(cut, set, _)| ("densest", cut, set)));
     sets.extend((0..squares.len()).map(|i| ("one", depth(i), vec![i])));
-    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    let mut random_numbers = ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..random {
-        let (cut, chance) = (dice.random_range(0..costs.cut.len()), dice.random::<f64>());
-        let set: Vec<usize> = reach(cut).into_iter().filter(|_| dice.random::<f64>() < chance).collect();
+        let (cut, chance) = (random_numbers.random_range(0..costs.cut.len()), random_numbers.random::<f64>());
+        let set: Vec<usize> =
+            reach(cut).into_iter().filter(|_| random_numbers.random::<f64>() < chance).collect();
         if !set.is_empty() {
             sets.push(("random", lowest(&set), set));
         }

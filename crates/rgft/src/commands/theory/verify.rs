@@ -1,37 +1,40 @@
 //! `rgft theory verify`: the statements of THEORY.md, measured.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rgft_core::theory::curves::{self, Curve};
 use rgft_core::theory::verify::{self as statements, Finding};
 use rgft_report::{Panel, bounds_svg};
-use rgft_train::TrainError;
+use rgft_train::{OutFolder, TrainError};
 use serde_json::json;
 
 use crate::args::VerifyArgs;
 use crate::printer::Printer;
 
 pub(super) fn run(args: &VerifyArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
+    let out = args.out.as_deref().map(|path| OutFolder::for_files(path, &FILES)).transpose()?;
     let begun = Instant::now();
     let findings = verify_all(args, threads, |finding, done| {
         printer.note(&progress(finding, done, begun));
     });
     let seconds = begun.elapsed().as_secs_f64();
-    if let Some(out) = &args.out {
-        write(out, args, &findings)?;
-    }
     printer.table(&HEADER, &findings.iter().map(row).collect::<Vec<_>>())?;
     let violations: usize = findings.iter().map(|finding| finding.violations).sum();
     let tried: usize = findings.iter().map(|finding| finding.problems + finding.searched).sum();
     printer.text(&format!(
         "{violations} violations in {tried} problems, {seconds:.0} s; a tightness of 1 is a bound that is met"
     ))?;
+    if let Some(out) = out {
+        write(&out, args, &findings)?;
+    }
     printer.document(&document(args, &findings))?;
+    let untried = findings.iter().filter(|finding| finding.problems < args.problems);
+    let untried: Vec<&str> = untried.map(|finding| finding.statement).collect();
+    ensure!(untried.is_empty(), "hardly a problem says anything of {}", untried.join(", "));
     if violations > 0 {
         let names: Vec<&str> = findings
             .iter()
@@ -79,7 +82,8 @@ fn verify_all(
     findings.into_iter().map(|(_, finding)| finding).collect()
 }
 
-const HEADER: [&str; 6] = ["statement", "says", "problems", "violations", "tightness", "searched"];
+const FILES: [&str; 3] = ["theory.json", "theory.md", "theory.svg"];
+const HEADER: [&str; 6] = ["statement", "says", "tried", "violations", "tightness", "of what was searched"];
 
 fn row(finding: &Finding) -> Vec<String> {
     vec![
@@ -106,8 +110,8 @@ fn document(args: &VerifyArgs, findings: &[Finding]) -> serde_json::Value {
     json!({ "problems": args.problems, "search": args.search, "seed": args.seed, "statements": findings })
 }
 
-/// The findings as numbers and as the table of THEORY.md; bounds beside what they bound as a picture.
-fn write(out: &Path, args: &VerifyArgs, findings: &[Finding]) -> Result<(), TrainError> {
+/// The findings as numbers and as a table; bounds beside what they bound as a picture.
+fn write(out: &OutFolder, args: &VerifyArgs, findings: &[Finding]) -> Result<(), TrainError> {
     let mut table = String::new();
     let mut line = |cells: &[String]| {
         let _ = writeln!(table, "| {} |", cells.join(" | "));
@@ -116,7 +120,6 @@ fn write(out: &Path, args: &VerifyArgs, findings: &[Finding]) -> Result<(), Trai
     line(&HEADER.map(|_| "---".to_owned()));
     findings.iter().for_each(|finding| line(&row(finding)));
     let whole = format!("{:#}\n", document(args, findings));
-    std::fs::create_dir_all(out).map_err(|source| TrainError::Write { path: out.to_path_buf(), source })?;
     let panel = |curve: Curve| Panel {
         title: curve.statement.to_owned(),
         subtitle: curve.steps.to_owned(),
@@ -125,10 +128,8 @@ fn write(out: &Path, args: &VerifyArgs, findings: &[Finding]) -> Result<(), Trai
     };
     let panels: Vec<Panel> = curves::curves().into_iter().map(panel).collect();
     let picture = bounds_svg("Bounds and what was measured", &panels);
-    for (name, text) in [("theory.json", &whole), ("theory.md", &table), ("theory.svg", &picture)] {
-        let path = out.join(name);
-        rgft_nn::weights::write_whole(&path, text.as_bytes())
-            .map_err(|source| TrainError::Write { path, source })?;
+    for (name, text) in FILES.into_iter().zip([&whole, &table, &picture]) {
+        out.write(name, text.as_bytes())?;
     }
     Ok(())
 }
