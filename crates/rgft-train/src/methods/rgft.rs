@@ -205,7 +205,8 @@ impl Rgft {
         let worths = self.worths();
         let candidate = |(i, component): (usize, &Component)| Candidate {
             worth: worths[i],
-            amount: costs.amount[i],
+            // A fresh head's energy measures its random start: it is paid for, and counts for nothing.
+            amount: if component.fresh { 0.0 } else { costs.amount[i] },
             cost: costs.component[i],
             cost_at_cut: costs.component_at_cut[i],
             depth: component.depth,

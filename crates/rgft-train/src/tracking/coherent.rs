@@ -20,7 +20,9 @@
 //! **Shrinkage.** Of few examples the coherence `ρ = ‖μ‖²/‖g‖²` of a small component is mostly chance, with a variance of
 //! about `2/(B(B − 1)·n)` for n independent parameters, while ‖g‖² itself is known well. So ρ is drawn towards that of the
 //! component's block, and a block's towards that of all blocks, by the part that chance has in their differences (James &
-//! Stein 1961). What is left of chance has a deviation s, and no coherence is negative, so of an estimate m
+//! Stein 1961). Parameters are far from independent where few examples were seen, so chance is at least what negative
+//! estimates show: no true coherence is negative, and with nothing but chance half of the estimates are, `2·Σ_{ρ<0} ρ²` over
+//! all of them. What is left of chance has a deviation s, and no coherence is negative, so of an estimate m
 //!
 //! ```text
 //! ρ = (m + √(m² + (8/π)·s²)) / 2        near the mean of a normal distribution cut off at 0: at m = 0 exactly
@@ -184,7 +186,9 @@ fn agreed(components: &[Component], looks: &Moments, weight: f64, scale: f64) ->
         let of_energy = if energy[i] > 0.0 { 1.0 / energy[i] } else { 0.0 };
         Estimate { value: means[i] * of_energy, variance: variances[i] * of_energy * of_energy }
     };
-    let own: Vec<Estimate> = (0..means.len()).map(estimate).collect();
+    let mut own: Vec<Estimate> = (0..means.len()).map(estimate).collect();
+    let chance = chance(&own, energy);
+    own.iter_mut().for_each(|own| own.variance = own.variance.max(chance));
     let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     // What has no energy has no coherence either, and says nothing of its neighbours.
     let lively = (0..own.len()).filter(|&i| energy[i] > 0.0);
@@ -214,6 +218,16 @@ fn agreed(components: &[Component], looks: &Moments, weight: f64, scale: f64) ->
     let energies = energies.map(|(&rho, energy)| rho * rho * energy / factor(rho) / weight * scale).collect();
     let coherence = coherence.into_iter().map(|rho| rho / factor(rho)).collect();
     Agreed { energies, coherence, overall: overall / factor(overall) }
+}
+
+/// What the estimates say of their own chance: where there is nothing but chance, half of them are negative, though no true
+/// coherence is.
+fn chance(estimates: &[Estimate], energy: &[f64]) -> f64 {
+    let lively = estimates.iter().zip(energy).filter(|(_, energy)| **energy > 0.0);
+    let (count, squares) = lively.fold((0, 0.0), |(count, squares), (estimate, _)| {
+        (count + 1, squares + estimate.value.min(0.0).powi(2))
+    });
+    2.0 * squares / f64::from(count.max(1))
 }
 
 /// What batches agree on.
@@ -311,6 +325,15 @@ mod tests {
             (twice.energies[1] / once.energies[1] / 10.0 - 1.0).abs() < 0.1,
             "at the scale of the last look"
         );
+    }
+
+    #[test]
+    fn where_estimates_are_chance_the_energy_alone_decides() {
+        // As many parameters seem to tell them apart; but one of two is negative by as much as the other is positive.
+        let found = after(&[(look([1.0, 4.0], [-0.3, 0.3], 8.0), 32.0)]);
+        assert!((found.energies[1] / found.energies[0] - 4.0).abs() < 1e-6, "{found:?}");
+        let found = after(&[(look([1.0, 4.0], [0.02, 0.3], 8.0), 32.0)]);
+        assert!(found.energies[1] / found.energies[0] > 20.0, "{found:?}");
     }
 
     #[test]
