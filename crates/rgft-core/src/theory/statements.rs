@@ -182,10 +182,12 @@ fn floor_with(class: Class, extras: Draw, dice: &mut Dice) -> Option<f64> {
 /// Shares of energies that a power and a proxy have bent.
 fn shares(squares: &[f64], power: f64, bent: &[f64]) -> Vec<f64> {
     let largest = squares.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let energy = |(square, bent): (&f64, &f64)| (square / largest).max(1e-12).powf(power) * bent;
+    // A power below 0 has no value at 0.
+    let least = if power < 0.0 { 1e-12 } else { 0.0 };
+    let energy = |(square, bent): (&f64, &f64)| (square / largest).max(least).powf(power) * bent;
     let energies: Vec<f64> = squares.iter().zip(bent).map(energy).collect();
     let sum: f64 = energies.iter().sum();
-    energies.iter().map(|energy| energy / sum).collect()
+    energies.iter().map(|energy| if sum > 0.0 { energy / sum } else { 1.0 / squares.len() as f64 }).collect()
 }
 
 /// Factors between 1/κ and κ.

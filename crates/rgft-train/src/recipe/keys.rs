@@ -238,8 +238,8 @@ recipe_keys! {
         "validate-every" validate_every: usize, Count, "none: once per epoch; below budget 1 at each fifth of it", "a whole number from 1";
         /// Validations without improvement after which the run stops
         "patience" patience: usize, Count, "none: never stops early", "a whole number from 1";
-        /// How often a loss that spikes or is no number takes the run back to its best weights, at half the learning rate
-        "roll-back" roll_back: usize, Count, "0: a spike is recorded, and a loss that is no number ends the run", "a whole number from 0";
+        /// How often a loss that spikes or is no number takes the run back to its best weights, at half the learning rate; after that a spike is only recorded, and a loss that is no number ends the run
+        "roll-back" roll_back: usize, Count, "0", "a whole number from 0";
     }
 
     "Machine" {
