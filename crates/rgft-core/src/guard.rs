@@ -149,8 +149,7 @@ impl Guard {
         let breach = limit.is_nan() || rate.is_nan() || rate > limit;
         self.step_size.see(breach.then(|| {
             format!(
-                "step {step}: η·w_max = {rate:.3e} where L is {smoothness:.3e} at least: {:.3e} is allowed",
-                limit
+                "step {step}: η·w_max = {rate:.3e} where L is {smoothness:.3e} at least: {limit:.3e} is allowed"
             )
         }));
     }

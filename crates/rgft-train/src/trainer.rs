@@ -407,13 +407,7 @@ impl<'a> Trainer<'a> {
         }
         let hidden = match &mut self.cache {
             Some(cache) => cache.fill(model, &self.engine, &*self.work.train, rows, cut)?,
-            None => {
-                self.engine.set_mode(Mode::Evaluate);
-                let needs = model.no_needs();
-                let tape = &mut Tape::default();
-                let state = model.forward_between(&self.engine, &batch.inputs, None, cut, &needs, tape);
-                Hidden { level: cut, state }
-            }
+            None => self.computed_prefix(batch),
         };
         let account = if self.cache.is_some() { Account::Cache } else { Account::Forward };
         self.ledger.add(account, self.engine.take_flops().total());
@@ -426,6 +420,15 @@ impl<'a> Trainer<'a> {
             self.emit(&Event::Note { level: Level::Warning, message })?;
         }
         Ok(Some(hidden))
+    }
+
+    /// The hidden states that enter the cut, computed anew.
+    fn computed_prefix(&self, batch: &PackedBatch) -> Hidden {
+        let (cut, model) = (self.active.plan.cut, &self.work.model);
+        self.engine.set_mode(Mode::Evaluate);
+        let (needs, tape) = (model.no_needs(), &mut Tape::default());
+        let state = model.forward_between(&self.engine, &batch.inputs, None, cut, &needs, tape);
+        Hidden { level: cut, state }
     }
 
     /// One step; `None` if its loss took the run back.

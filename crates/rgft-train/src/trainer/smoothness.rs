@@ -14,8 +14,7 @@ use std::time::Instant;
 use rgft_core::Slices;
 use rgft_core::ledger::SGD_FLOPS;
 use rgft_data::PackedBatch;
-use rgft_nn::models::Hidden;
-use rgft_nn::{Blind, Mode, Tape};
+use rgft_nn::{Blind, Mode};
 
 use super::{StepSize, Trainer};
 use crate::evaluate;
@@ -74,15 +73,8 @@ impl Trainer<'_> {
 
     /// The gradient of what the plan updates.
     fn gradients_on(&mut self, batch: &PackedBatch) {
-        let (cut, model) = (self.active.plan.cut, &self.work.model);
-        let hidden = (cut > 0).then(|| {
-            self.engine.set_mode(Mode::Evaluate);
-            let (needs, tape) = (model.no_needs(), &mut Tape::default());
-            Hidden {
-                level: cut,
-                state: model.forward_between(&self.engine, &batch.inputs, None, cut, &needs, tape),
-            }
-        });
+        let hidden = (self.active.plan.cut > 0).then(|| self.computed_prefix(batch));
+        let model = &self.work.model;
         self.active.gradients.clear();
         // The same seed, so the same function both times.
         self.engine.set_mode(Mode::Train { seed: 0 });

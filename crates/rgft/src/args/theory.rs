@@ -9,7 +9,7 @@ use super::RecipeArgs;
 /// `rgft theory`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Theory {
-    /// Every statement of THEORY.md on random problems whose constants are known, and a search for violations
+    /// The bounds of THEORY.md on random problems whose constants are known, and a search for violations
     #[command(after_help = "\
 Examples:
   rgft theory verify
