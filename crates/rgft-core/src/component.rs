@@ -22,12 +22,20 @@ pub enum Granularity {
     /// Each attention head, group of neurons, norm.
     #[default]
     Group,
+    /// Each weight and each bias, whole.
+    Tensor,
+}
+
+impl Granularity {
+    /// Every granularity, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Layer, Self::Module, Self::Group, Self::Tensor];
 }
 
 words!(Granularity, "granularity", {
     "layer" => Granularity::Layer,
     "module" => Granularity::Module,
     "group" => Granularity::Group,
+    "tensor" => Granularity::Tensor,
 });
 
 /// What a component is: the column of the heat map that it belongs to.
@@ -51,6 +59,8 @@ pub enum ComponentKind {
     Channels,
     /// A normalisation's scale and shift, with the bias that is added to the same hidden state.
     Norm,
+    /// A low-rank adapter beside a linear map.
+    Adapter,
     /// A whole layer.
     Layer,
     /// The head that maps hidden states to the task's output.
@@ -66,6 +76,7 @@ words!(ComponentKind, "component kind", {
     "gate" => ComponentKind::Gate,
     "channels" => ComponentKind::Channels,
     "norm" => ComponentKind::Norm,
+    "adapter" => ComponentKind::Adapter,
     "layer" => ComponentKind::Layer,
     "task-head" => ComponentKind::TaskHead,
 });
@@ -128,7 +139,7 @@ mod tests {
 
     #[test]
     fn words_are_parsed_printed_and_serialised_alike() {
-        for word in ["layer", "module", "group"] {
+        for word in ["layer", "module", "group", "tensor"] {
             let granularity: Granularity = word.parse().unwrap();
             assert_eq!(granularity.to_string(), word);
             assert_eq!(serde_json::to_value(granularity).unwrap(), word);
@@ -142,6 +153,7 @@ mod tests {
             "gate",
             "channels",
             "norm",
+            "adapter",
             "layer",
             "task-head",
         ] {
@@ -150,7 +162,10 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), word);
         }
         let error = "head".parse::<Granularity>().unwrap_err();
-        assert_eq!(error.to_string(), "granularity: found `head`, expected one of layer, module, group");
+        assert_eq!(
+            error.to_string(),
+            "granularity: found `head`, expected one of layer, module, group, tensor"
+        );
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum Signal {
     Gram,
     /// `Ê_R = ‖dW_R‖²`. Free where dW is computed anyway, `O(T·out·in)` where it is not.
     Exact,
+    /// `Ê = Σ |dθ|`, what a step by signs promises, as AdamW's first is. Cost as `exact`. Source: GreenTrainer (Huang et
+    /// al. 2024), whose importance of a tensor is the sum of gradient times step.
+    Absolute,
     /// `Ê = |⟨θ, ∇_θ ℓ⟩|`, with `⟨W_R, dW_R⟩ = Σ_t δ_{t,R}·h_{t,R}` for the output h.
     ///
     /// The first-order change of the loss if the component were zero. Cost `O(T·out·in)`. Source: Molchanov et al.
@@ -66,6 +69,7 @@ words!(Signal, "signal", {
     "sketch" => Signal::Sketch,
     "gram" => Signal::Gram,
     "exact" => Signal::Exact,
+    "absolute" => Signal::Absolute,
     "taylor" => Signal::Taylor,
     "fisher" => Signal::Fisher,
     "relative" => Signal::Relative,
@@ -87,10 +91,11 @@ pub struct ErrorMapSettings {
 
 impl Signal {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sketch,
         Self::Gram,
         Self::Exact,
+        Self::Absolute,
         Self::Taylor,
         Self::Fisher,
         Self::Relative,

@@ -33,7 +33,7 @@ impl<'a> CachedDecoder<'a> {
     /// An empty memory; `None` where a block can be computed for whole sequences only.
     pub(crate) fn new(model: &'a Model) -> Option<Self> {
         let caches = model.blocks.iter().map(|level| level.block.cache()).collect::<Option<_>>()?;
-        Some(Self { model, caches, needs: vec![Needs::default(); model.sites.len()], fed: 0 })
+        Some(Self { model, caches, needs: model.no_needs(), fed: 0 })
     }
 }
 

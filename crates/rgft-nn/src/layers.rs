@@ -39,6 +39,7 @@ use crate::NnError;
 use crate::decoding::Cache;
 use crate::engine::Engine;
 use crate::gradients::Gradients;
+use crate::layers::linear::Linear;
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -108,6 +109,11 @@ pub trait Block: Debug + Send + Sync {
 
     /// The components at the finest grain: disjoint slices that together cover all parameters of the block.
     fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part>;
+
+    /// The linear maps that take an adapter beside their weight.
+    fn adaptable(&self) -> Vec<&Linear> {
+        Vec::new()
+    }
 
     /// The extent of what leaves the block.
     fn extent(&self, entering: &Extent) -> Extent {

@@ -4,6 +4,7 @@
 //! computes nothing that they do not ask for, frozen slices have no gradient buffer, and every product that runs
 //! is counted. Methods, optimizers and data may not come in.
 
+mod adapter;
 mod decoding;
 mod engine;
 mod error;
@@ -18,6 +19,7 @@ mod tape;
 mod tensor;
 pub mod weights;
 
+pub use adapter::Adapter;
 pub use decoding::Cache;
 pub use engine::{Engine, Mode, Statistic};
 pub use error::NnError;

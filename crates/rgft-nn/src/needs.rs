@@ -5,8 +5,10 @@
 
 use rgft_core::{Ranges, Slices};
 
+use crate::adapter::Adapter;
+
 /// What one site needs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
     /// The gradient with respect to the site's input `[rows, in]`: not at all, whole, or some columns.
     pub dx: Slices,
@@ -16,6 +18,8 @@ pub struct Needs {
     pub db: Slices,
     /// Whether a probe wants to see the site's input and carried-back residual.
     pub observe: bool,
+    /// What stands beside the weight. Then `dw` asks for its gradient, not the weight's.
+    pub adapter: Option<Adapter>,
 }
 
 impl Needs {

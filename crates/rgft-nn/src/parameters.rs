@@ -100,12 +100,19 @@ pub struct Parameter {
     pub stored: Stored,
     /// Whether it is a running statistic: observed while training, never trained, part of no component.
     pub buffer: bool,
+    /// Whether it belongs to an adapter: no part of the model as it was loaded, nor as it is saved.
+    pub adapter: bool,
 }
 
 impl Parameter {
     /// First dimension.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Whether full fine-tuning trains it.
+    fn is_own(&self) -> bool {
+        !(self.buffer || self.adapter)
     }
 
     /// Product of the other dimensions.
@@ -171,14 +178,19 @@ impl Parameters {
         self.0.is_empty()
     }
 
-    /// Number of scalars that can be trained.
+    /// Number of scalars that full fine-tuning trains.
     pub fn scalars(&self) -> usize {
-        self.0.iter().filter(|parameter| !parameter.buffer).map(|parameter| parameter.data.len()).sum()
+        self.0.iter().filter(|parameter| parameter.is_own()).map(|parameter| parameter.data.len()).sum()
     }
 
-    /// The update of everything that can be trained, one entry per parameter.
+    /// The update of full fine-tuning, one entry per parameter.
     pub fn everything(&self) -> Vec<Slices> {
-        self.0.iter().map(|parameter| if parameter.buffer { Slices::None } else { Slices::All }).collect()
+        self.0.iter().map(|parameter| if parameter.is_own() { Slices::All } else { Slices::None }).collect()
+    }
+
+    /// Takes the adapters' away, which are the last ones.
+    pub(crate) fn drop_adapters(&mut self) {
+        self.0.retain(|parameter| !parameter.adapter);
     }
 
     /// The index of the parameter called `name`.

@@ -100,21 +100,38 @@ impl<'a> Checkpoint<'a> {
     /// Adds (or replaces) a parameter, as it stands in files.
     pub fn push_parameter(&mut self, parameter: &'a Parameter) {
         let shape = parameter.stored.shape(&parameter.shape);
-        if let Placement::TransposedBlock { tensor, .. } = &parameter.stored {
-            let own = |stored: &Stored<'_>| stored.dtype == Dtype::F32 && stored.shape == shape;
-            if !self.by_name.get(tensor).is_some_and(|at| own(&self.tensors[*at])) {
-                self.push_owned(tensor, &shape, &vec![0.0; shape.iter().product()]);
-            }
-            let bytes = self.tensors[self.by_name[tensor]].bytes.to_mut();
-            for (at, x) in parameter.stored.places(&parameter.shape).zip(&parameter.data) {
-                bytes[4 * at..4 * at + 4].copy_from_slice(&x.to_le_bytes());
-            }
+        if self.push_block(parameter, &shape) {
             return;
         }
         match parameter.stored.write(&parameter.data, &parameter.shape) {
             None => self.push_f32(&parameter.name, &shape, &parameter.data),
             Some(data) => self.push_owned(&parameter.name, &shape, &data),
         }
+    }
+
+    /// As [`Checkpoint::push_parameter`], of a parameter that lives no longer than this call.
+    pub fn push_merged(&mut self, parameter: &Parameter) {
+        let shape = parameter.stored.shape(&parameter.shape);
+        if !self.push_block(parameter, &shape) {
+            let data = parameter.stored.write(&parameter.data, &parameter.shape);
+            self.push_owned(&parameter.name, &shape, data.as_ref().unwrap_or(&parameter.data));
+        }
+    }
+
+    /// Puts a parameter that is a block of a larger tensor into that tensor; returns whether it is one.
+    fn push_block(&mut self, parameter: &Parameter, shape: &[usize]) -> bool {
+        if let Placement::TransposedBlock { tensor, .. } = &parameter.stored {
+            let own = |stored: &Stored<'_>| stored.dtype == Dtype::F32 && stored.shape == shape;
+            if !self.by_name.get(tensor).is_some_and(|at| own(&self.tensors[*at])) {
+                self.push_owned(tensor, shape, &vec![0.0; shape.iter().product()]);
+            }
+            let bytes = self.tensors[self.by_name[tensor]].bytes.to_mut();
+            for (at, x) in parameter.stored.places(&parameter.shape).zip(&parameter.data) {
+                bytes[4 * at..4 * at + 4].copy_from_slice(&x.to_le_bytes());
+            }
+            return true;
+        }
+        false
     }
 
     /// Adds (or replaces) an f32 tensor that lives no longer than this call.
@@ -364,7 +381,7 @@ impl<'a> Weights<'a> {
 }
 
 /// `n` draws from N(0, deviation²), a stream of its own for each `stream` (Box–Muller over SplitMix64).
-fn normal(seed: u64, stream: u64, n: usize, deviation: f32) -> Vec<f32> {
+pub(crate) fn normal(seed: u64, stream: u64, n: usize, deviation: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream.wrapping_mul(0xd1b5_4a32_d192_ed03);
     let mut uniform = move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

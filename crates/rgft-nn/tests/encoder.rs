@@ -136,7 +136,7 @@ proptest! {
     #[test]
     fn any_plan_computes_its_slices_of_the_full_gradient_and_nothing_else(
         which in 0..3usize,
-        granularity in prop_oneof![Just(Granularity::Layer), Just(Granularity::Module), Just(Granularity::Group)],
+        granularity in proptest::sample::select(Granularity::ALL.to_vec()),
         chosen in proptest::collection::vec(any::<bool>(), 31),
         deeper in 0..3usize,
     ) {
@@ -191,7 +191,7 @@ proptest! {
 fn components_cover_every_parameter_exactly_once() {
     for name in FAMILY {
         let model = load(name);
-        for granularity in [Granularity::Layer, Granularity::Module, Granularity::Group] {
+        for granularity in Granularity::ALL {
             let components = model.components(Grain { granularity, neuron_group: 5 });
             let total: usize = components.iter().map(|component| component.parameters).sum();
             assert_eq!(total, model.parameters().scalars(), "{name} {granularity}");

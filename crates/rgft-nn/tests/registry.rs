@@ -79,7 +79,7 @@ fn every_model_has_outputs_that_depend_on_its_inputs() {
 fn components_of_every_model_cover_its_parameters_exactly_once() {
     for (name, ..) in MODELS {
         let (model, _) = build(name);
-        for granularity in [Granularity::Layer, Granularity::Module, Granularity::Group] {
+        for granularity in Granularity::ALL {
             let components = model.components(Grain { granularity, neuron_group: 0 });
             let total: usize = components.iter().map(|component| component.parameters).sum();
             assert_eq!(total, model.parameters().scalars(), "{name} {granularity}");
@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn any_plan_computes_its_slices_of_the_full_gradient_and_nothing_else(
-        granularity in prop_oneof![Just(Granularity::Layer), Just(Granularity::Module), Just(Granularity::Group)],
+        granularity in proptest::sample::select(Granularity::ALL.to_vec()),
         chosen in proptest::collection::vec(prop::bool::weighted(0.3), 23),
         deeper in 0..3usize,
     ) {

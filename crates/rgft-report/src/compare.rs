@@ -3,15 +3,21 @@
 //! [`Comparison`] is plain data; [`comparison_text`] makes tables of it, [`comparison_page`] one self-contained HTML
 //! page. Which runs there are, and how they come about, is not known here.
 
+mod bars;
 mod page;
+mod paired;
 mod plots;
+mod results;
 mod statistics;
 mod summary;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use bars::{Bar, Outcome};
 pub use page::comparison_page;
+pub use paired::Paired;
+pub use results::{ResultsPart, results_part};
 pub use statistics::{Estimate, ranks};
 pub use summary::{Standing, Summary};
 pub use tables::comparison_text;
@@ -29,6 +35,8 @@ pub struct Point {
     pub flops_ratio: f64,
     /// Seconds of training, probes included: of the processor where the system tells.
     pub seconds: f64,
+    /// Where it ran: seconds of different machines are not compared.
+    pub machine: String,
     /// `(FLOPs over those of full fine-tuning, validation metric)`, in the order of training.
     pub curve: Vec<(f64, f64)>,
 }
@@ -69,6 +77,17 @@ impl Row {
     /// Seconds of training, over the seeds.
     pub fn seconds(&self) -> Option<Estimate> {
         self.estimate(|point| point.seconds)
+    }
+
+    /// Mean seconds over those of `full`, on the machines where both ran; `None` where there is none.
+    pub fn seconds_of(&self, full: &Row) -> Option<f64> {
+        let on = |row: &Row, machine: &str| {
+            let seconds =
+                row.points.iter().filter(|point| point.machine == machine).map(|point| point.seconds);
+            Estimate::of(&seconds.collect::<Vec<_>>()).map(|estimate| estimate.mean)
+        };
+        let ratio = |point: &Point| Some(point.seconds / on(full, &point.machine)?);
+        Estimate::of(&self.points.iter().filter_map(ratio).collect::<Vec<_>>()).map(|ratio| ratio.mean)
     }
 
     fn estimate(&self, value: fn(&Point) -> f64) -> Option<Estimate> {

@@ -223,6 +223,7 @@ pub(crate) fn kind_label(kind: ComponentKind) -> &'static str {
         ComponentKind::Channels => "channel groups",
         ComponentKind::Gate => "gates",
         ComponentKind::Norm => "norm",
+        ComponentKind::Adapter => "adapters",
         ComponentKind::Layer => "whole layer",
         ComponentKind::TaskHead => "task head",
         _ => "other",

@@ -23,6 +23,14 @@ impl Anchor {
     }
 }
 
+/// `picture` with a style sheet of its own, for a file.
+pub(crate) fn styled(picture: &str, css: &str) -> String {
+    match picture.split_once('>') {
+        Some((open, rest)) => format!("{open}><style>{css}</style>{rest}\n"),
+        None => picture.to_owned(),
+    }
+}
+
 /// A picture under construction.
 #[derive(Debug)]
 pub(crate) struct Svg {

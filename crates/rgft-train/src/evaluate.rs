@@ -6,7 +6,7 @@ use rgft_core::Extent;
 use rgft_data::{Dataset, Objective, Targets, metrics};
 use rgft_kernels::Kernels;
 use rgft_nn::models::Model;
-use rgft_nn::{Engine, Needs, Tape};
+use rgft_nn::{Engine, Tape};
 
 /// What a model makes of a data set.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,7 @@ pub fn evaluate(model: &Model, engine: &Engine, set: &dyn Dataset, objective: Ob
     if set.is_empty() {
         return Evaluation::default();
     }
-    let needs = vec![Needs::default(); model.sites().len()];
+    let needs = model.no_needs();
     let mut order: Vec<usize> = (0..set.len()).collect();
     order.sort_by_key(|&row| set.size(row));
     engine.set_dropout(None);

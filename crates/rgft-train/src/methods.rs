@@ -2,8 +2,19 @@
 //!
 //! A method sees components, costs and, if it asks for probes, energies. It knows no architecture.
 
+mod auto_rgn;
+mod badam;
+mod bitfit;
 mod fixed;
+mod greentrainer;
+mod lisa;
+mod looks;
+mod lora;
+mod norm;
 mod rgft;
+mod s2ft;
+mod selective_backprop;
+mod turns;
 
 use rgft_core::{Component, ComponentKind, Extent, Granularity};
 use rgft_nn::models::{self, Model, Site, SiteKind};
@@ -27,6 +38,18 @@ pub struct Plan {
     pub weights: Vec<f64>,
     /// Different examples to learn from, from now on; `None`: as before.
     pub examples: Option<usize>,
+    /// Whether the optimizer forgets its moments.
+    pub restarts: bool,
+}
+
+impl Plan {
+    /// These components at the full learning rate, backward to the lowest of them.
+    fn uniform(components: &[Component], levels: usize, active: Vec<usize>) -> Self {
+        let mut weights = vec![0.0; components.len()];
+        active.iter().for_each(|&i| weights[i] = 1.0);
+        let cut = active.iter().map(|&i| components[i].depth).min().unwrap_or(levels - 1).min(levels - 1);
+        Self { cut, active, weights, ..Self::default() }
+    }
 }
 
 /// Where a run stands when a method is asked for a plan.
@@ -104,6 +127,16 @@ pub trait Method {
         None
     }
 
+    /// Whether the run ends with its epochs, if not with its budget before; else with its budget alone.
+    fn ends_with_epochs(&self) -> bool {
+        true
+    }
+
+    /// Of a method that draws, by a forward pass, which examples are learnt from: the power of their percentile.
+    fn selectivity(&self) -> Option<f64> {
+        None
+    }
+
     /// Takes what a probe found.
     ///
     /// # Errors
@@ -172,12 +205,34 @@ fn task_heads(components: &[Component]) -> Vec<usize> {
     (0..components.len()).filter(|&i| components[i].kind == ComponentKind::TaskHead).collect()
 }
 
-/// The granularity that a method works at: those that follow no map need no parts smaller than a layer's blocks.
+/// The granularity that a method works at.
 pub fn granularity(recipe: &Recipe) -> Granularity {
     match recipe.method {
-        MethodName::Only => recipe.granularity,
-        method if method.plans() => recipe.granularity,
-        _ => Granularity::Layer,
+        MethodName::Only | MethodName::Random | MethodName::Static | MethodName::Rgft => recipe.granularity,
+        MethodName::S2ft => Granularity::Group,
+        MethodName::Bitfit | MethodName::Norm | MethodName::AutoRgn | MethodName::GreenTrainer => {
+            Granularity::Tensor
+        }
+        MethodName::Full
+        | MethodName::FullShort
+        | MethodName::Head
+        | MethodName::LastK
+        | MethodName::SelectiveBackprop
+        | MethodName::Lora
+        | MethodName::RsLora
+        | MethodName::Lisa
+        | MethodName::BAdam => Granularity::Layer,
+    }
+}
+
+/// Puts into a model what a method trains besides the model's own parameters.
+///
+/// # Errors
+/// If it does not fit the model.
+pub fn prepare(recipe: &Recipe, model: &mut Model) -> Result<(), TrainError> {
+    match recipe.method {
+        MethodName::Lora | MethodName::RsLora => lora::prepare(recipe, model),
+        _ => Ok(()),
     }
 }
 
@@ -188,10 +243,21 @@ pub fn granularity(recipe: &Recipe) -> Granularity {
 pub fn build(recipe: &Recipe, work: &Workload) -> Result<Box<dyn Method>, TrainError> {
     let (components, levels) = (&work.components, work.model.levels());
     Ok(match recipe.method {
-        MethodName::Full | MethodName::FullShort => Box::new(fixed::Fixed::full(components)),
+        MethodName::Full | MethodName::FullShort => Box::new(fixed::Fixed::full(components, levels)),
         MethodName::Head => Box::new(fixed::Fixed::head(components, levels)),
         MethodName::LastK => Box::new(fixed::Fixed::last_k(components, levels, recipe.last_k)?),
         MethodName::Only => Box::new(fixed::Fixed::only(components, levels, &recipe.only)?),
+        MethodName::Bitfit => Box::new(bitfit::bitfit(work)?),
+        MethodName::Norm => Box::new(norm::norm(work)?),
+        MethodName::S2ft => Box::new(s2ft::s2ft(recipe, work)?),
+        MethodName::Lisa => Box::new(lisa::lisa(recipe, work)?),
+        MethodName::BAdam => Box::new(badam::badam(recipe, work)?),
+        MethodName::AutoRgn => Box::new(auto_rgn::AutoRgn::new(recipe, work)),
+        MethodName::GreenTrainer => Box::new(greentrainer::GreenTrainer::new(recipe, work)),
+        MethodName::Lora | MethodName::RsLora => Box::new(lora::lora(work)),
+        MethodName::SelectiveBackprop => {
+            Box::new(selective_backprop::SelectiveBackprop::new(recipe.selectivity, work))
+        }
         MethodName::Random | MethodName::Static | MethodName::Rgft => {
             Box::new(rgft::Rgft::new(recipe, components, outputs(work))?)
         }

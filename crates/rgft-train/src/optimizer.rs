@@ -73,6 +73,13 @@ impl Optimizer {
         }
     }
 
+    /// Every slice begins anew.
+    pub fn forget(&mut self) {
+        for state in self.states.iter_mut().flatten() {
+            (state.steps, state.first, state.second) = (0, Vec::new(), Vec::new());
+        }
+    }
+
     /// Scalars of optimizer state held.
     pub fn scalars(&self) -> usize {
         self.states.iter().flatten().map(|state| state.first.len() + state.second.len()).sum()

@@ -8,6 +8,7 @@
 //! | `sketch` | `‖dθ‖²`, estimated without dW and without bias | `sketch.rs` |
 //! | `gram` | the part of it that would remain if rows' gradients were orthogonal | `gram.rs` |
 //! | `exact` | `‖dθ‖²` | `exact.rs` |
+//! | `absolute` | `Σ |dθ|` | `absolute.rs` |
 //! | `taylor` | `|⟨θ, dθ⟩|` | `taylor.rs` |
 //! | `fisher` | `Σ_j ‖dθ⁽ʲ⁾‖²` over examples | `fisher.rs` |
 //! | `relative` | `sketch / ‖θ‖²` | `relative.rs` |
@@ -19,6 +20,7 @@
 //! approximately, so no signal estimates them. Where two sites share a parameter (tied embeddings), squares are summed
 //! over both, without the product of their gradients.
 
+mod absolute;
 mod coherent;
 mod conv;
 mod covariance;
@@ -85,6 +87,11 @@ impl Tracker {
         }
     }
 
+    /// Whether the signal is what batches agree on, so that it takes two.
+    pub fn compares_batches(&self) -> bool {
+        self.signal == Signal::Coherent
+    }
+
     /// Where the signal `depth` ends its backward pass: the cut of the plan. Until told, the task head.
     pub fn set_cut(&mut self, cut: usize) {
         self.cut = cut;
@@ -140,6 +147,11 @@ impl Tracker {
         let energies = std::mem::replace(&mut self.energies, vec![0.0; n]);
         energies.into_iter().map(|energy| energy / batches).collect()
     }
+}
+
+/// Whether the signal is read off dW itself.
+fn reads_dw(signal: Signal) -> bool {
+    matches!(signal, Signal::Exact | Signal::Absolute | Signal::Taylor | Signal::Coherent)
 }
 
 fn squared(x: &[f32]) -> f64 {

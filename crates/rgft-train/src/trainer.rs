@@ -6,6 +6,7 @@ mod probe;
 mod record;
 mod residuals;
 mod roll_back;
+mod screening;
 mod smoothness;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use crate::evaluate::{self, evaluate};
 use crate::methods::{self, Method, Plan, Standing};
 use crate::optimizer::{Optimizer, StepSize};
 use crate::prefix_cache::PrefixCache;
-use crate::recipe::{Augment, Cache, OptimizerName, Recipe};
+use crate::recipe::{Augment, Cache, MethodName, OptimizerName, Recipe};
 use crate::schedule_of_batches::{BatchSchedule, Order};
 use crate::tracking::Tracker;
 use crate::{OutFolder, TrainError, Workload, process};
@@ -35,6 +36,7 @@ use crate::{OutFolder, TrainError, Workload, process};
 use clock::Clock;
 pub(crate) use probe::{found, probe_batch, rows_to_look_at};
 use roll_back::RollBack;
+use screening::Screening;
 
 /// What a run leaves behind besides its files.
 pub struct RunOutcome {
@@ -110,6 +112,8 @@ struct Trainer<'a> {
     total_steps: usize,
     schedule: Schedule,
     method: Box<dyn Method>,
+    /// Draws the examples to learn from, where the method wants that.
+    screening: Option<Screening>,
     tracker: Tracker,
     optimizer: Optimizer,
     active: Active,
@@ -164,6 +168,7 @@ impl<'a> Trainer<'a> {
             caches(recipe).then(|| PrefixCache::new(recipe.cache_dtype, (recipe.cache_memory as u64) << 20));
         let total_steps = match method.fixed() {
             Some(plan) => budget::affordable_steps(recipe, work, &batches, plan, cache.is_some(), budget),
+            None if method.ends_with_epochs() => batches.len(),
             None => usize::MAX,
         };
         let scheduled = if total_steps == usize::MAX { batches.len() } else { total_steps };
@@ -194,6 +199,7 @@ impl<'a> Trainer<'a> {
             epoch_steps: batches.steps_per_epoch(),
             total_steps,
             schedule,
+            screening: method.selectivity().map(|beta| Screening::new(beta, recipe.seed)),
             method,
             tracker,
             optimizer,
@@ -365,6 +371,9 @@ impl<'a> Trainer<'a> {
             self.active.update = update;
             self.touch(changing);
         }
+        if plan.restarts {
+            self.optimizer.forget();
+        }
         self.tracker.set_cut(plan.cut);
         self.active.plan = plan.clone();
         let components = &self.work.components;
@@ -518,7 +527,12 @@ impl<'a> Trainer<'a> {
         let Some(start) = self.planned_at else { return halved };
         let whole = self.budget - start as f64;
         let spent = (self.ledger.total() - start) as f64;
-        let position = (spent / whole * self.schedule.total_steps as f64) as usize;
+        let mut position = (spent / whole * self.schedule.total_steps as f64) as usize;
+        if self.method.ends_with_epochs() {
+            let batch = self.recipe.batch_size * self.recipe.accumulation;
+            position =
+                position.max(self.screening.as_ref().map_or(step, |screening| screening.passed / batch));
+        }
         halved * self.schedule.factor(position.min(self.schedule.total_steps - 1))
     }
 
@@ -603,6 +617,7 @@ pub(crate) fn extent_of(micro: &[Vec<usize>], work: &Workload) -> Extent {
 
 fn guard_of(recipe: &Recipe, components: &[Component]) -> Guard {
     let (weight_min, weight_max) = match recipe.method {
+        MethodName::AutoRgn => (0.0, 1.0),
         method if method.plans() => recipe.lr_rule.bounds(),
         _ => LrRule::Uniform.bounds(),
     };

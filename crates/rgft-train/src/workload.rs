@@ -12,7 +12,7 @@ pub(crate) use text::subjects_of_table;
 
 use std::path::Path;
 
-use rgft_core::{Component, Extent};
+use rgft_core::{Component, ComponentKind, Extent};
 use rgft_data::{Dataset, LabelMap, Objective, TOKENIZER_FILES, Table};
 use rgft_kernels::Precision;
 use rgft_nn::models::{self, Grain, HeadRequest, Model, Purpose};
@@ -195,7 +195,8 @@ impl Workload {
                 hint: "give more data, or a validation file",
             });
         }
-        let model = models::load(&recipe.model, &head_request(recipe, outputs))?;
+        let mut model = models::load(&recipe.model, &head_request(recipe, outputs))?;
+        methods::prepare(recipe, &mut model)?;
         for set in [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten() {
             check_fit(&model, &**set)?;
         }
@@ -219,6 +220,12 @@ impl Workload {
     /// An engine for this recipe.
     pub fn engine(recipe: &Recipe) -> Engine {
         Engine::new(precision_of(recipe))
+    }
+
+    /// Adds what adapters have learnt to the weights, and takes them away.
+    pub fn merge_adapters(&mut self) {
+        self.model.merge_adapters();
+        self.components.retain(|component| component.kind != ComponentKind::Adapter);
     }
 
     /// Whether the task head starts from random numbers.

@@ -15,7 +15,7 @@ mod localize;
 mod patch;
 mod theory;
 
-pub(crate) use compare::{CompareArgs, GridArgs, RunsArgs, SuiteArgs};
+pub(crate) use compare::{CompareArgs, GridArgs, ResultsArgs, RunsArgs, SuiteArgs};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
 pub(crate) use theory::{ForetellArgs, Theory, VerifyArgs};
@@ -380,6 +380,10 @@ Examples:
     /// Many tasks under many methods, by a suite file: tables, plots and their summary
     #[command(after_help = compare::SUITE)]
     Suite(Box<SuiteArgs>),
+
+    /// A page of what the records of suites hold: bars, tables and plots; runs nothing
+    #[command(after_help = compare::RESULTS)]
+    Results(ResultsArgs),
 }
 
 /// `rgft bench steps`

@@ -31,6 +31,7 @@ fn main() -> Exit {
         Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Localize(args)) => bench::localize::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Suite(args)) => commands::compare::run_suite(args, cli.threads, &mut printer),
+        Command::Bench(Bench::Results(args)) => commands::compare::results::run(args, &mut printer),
     };
     match done {
         Ok(()) => Exit::Done,

@@ -199,3 +199,48 @@ fn a_suite_sums_its_tasks_up() {
     assert_eq!(summary["methods"][0]["rank"]["mean"], 1.0, "alone it is first");
     assert_eq!(common::files_in(&out.join("records")), [".lock", "large.jsonl", "small.jsonl"]);
 }
+
+#[test]
+fn a_page_of_results_is_made_of_records_alone() {
+    let out = folder("results");
+    std::fs::create_dir_all(&out).unwrap();
+    let records = out.join("records");
+    let suite = out.join("small.toml");
+    let text = format!(
+        "title = 'Small'\nmethods = ['full', 'rgft']\nbudgets = [0.5]\nseeds = 2\nrecords = '{}'\n\
+         [[bar]]\nwhat = 'the budget'\nspent = 0.5\n[[bar]]\nwhat = 'a wonder'\npoints = 100.0\n\
+         [set]\nmodel = '{}'\ntask = 'text-classification'\nmax-length = 66\nepochs = 0.5\nlimit-train = 200\n\
+         [task.faded]\nset = {{ data = '{}', test = '{}', validation = '{}' }}\n",
+        records.display(),
+        Path::new(&asset("config.json")).parent().unwrap().display(),
+        asset("shift-train.csv"),
+        asset("shift-test.csv"),
+        asset("shift-validation.csv"),
+    );
+    std::fs::write(&suite, text).unwrap();
+    let page = out.join("FOUND.md");
+    let results = || {
+        let output = rgft().args(["bench", "results"]).arg(&suite).arg("--out").arg(&page).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        std::fs::read_to_string(&page).unwrap()
+    };
+    let before = results();
+    assert!(before.contains("| the budget | not measured | open |"), "{before}");
+    let output = rgft()
+        .args(["bench", "suite"])
+        .arg(&suite)
+        .arg("--out")
+        .arg(out.join("runs"))
+        .args(["--threads", "2", "--jobs", "2"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = results();
+    assert!(after.contains("% at most (faded at 50 %) | reached |"), "{after}");
+    assert!(after.contains("| a wonder |") && after.contains("| **missed** |"), "{after}");
+    assert!(after.contains("4 runs on "), "{after}");
+    let picture = std::fs::read_to_string(out.join("found/small-faded-flops.svg")).unwrap();
+    assert!(picture.contains("rgft"));
+    assert_eq!(after, results(), "the same records, the same page");
+}

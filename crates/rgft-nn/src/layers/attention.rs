@@ -116,6 +116,10 @@ impl Block for Attention {
         set_norm_needs(&self.norm, &self.output, needs, update, below, observe);
     }
 
+    fn adaptable(&self) -> Vec<&Linear> {
+        self.inputs().into_iter().chain([&self.output]).collect()
+    }
+
     fn is_residual(&self) -> bool {
         true
     }

@@ -91,6 +91,10 @@ impl Block for FeedForward {
         set_norm_needs(&self.norm, &self.down, needs, update, below, observe);
     }
 
+    fn adaptable(&self) -> Vec<&Linear> {
+        vec![&self.up, &self.down]
+    }
+
     fn is_residual(&self) -> bool {
         true
     }

@@ -9,6 +9,7 @@ use rgft_core::Slices;
 use rgft_kernels::Mat;
 
 use super::{Context, Sinks};
+use crate::adapter::Adapter;
 use crate::needs::{Needs, runs};
 use crate::probe::{Activation, Passed};
 use crate::product::{Pass, Product};
@@ -50,6 +51,7 @@ impl Linear {
         let mut y = cx.engine.tensor(x.rows(), self.output);
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), false);
+        self.add_adapter(cx, x, &mut y);
         cx.engine.pass(self.site, Passed::Input(x));
         y
     }
@@ -69,7 +71,52 @@ impl Linear {
     pub fn add_forward(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
+        self.add_adapter(cx, x, y);
         cx.engine.pass(self.site, Passed::Input(x));
+    }
+
+    /// `y += s·(x·Aᵀ)·Bᵀ`, where an adapter stands beside the weight.
+    fn add_adapter(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
+        if let Some(adapter) = self.needs(cx).adapter {
+            let u = self.reduced(cx, adapter, x, Pass::Forward);
+            let b = Mat::new(cx.parameters.data(adapter.b), self.output, adapter.rank);
+            cx.engine.product(self.site, Pass::Forward, u.mat(), b.t(), y.mat_mut(), true);
+        }
+    }
+
+    /// `u = s·x·Aᵀ` `[rows, rank]`.
+    fn reduced(&self, cx: Context, adapter: Adapter, x: &Tensor, pass: Pass) -> Tensor {
+        let mut u = cx.engine.tensor(x.rows(), adapter.rank);
+        let a = Mat::new(cx.parameters.data(adapter.a), adapter.rank, self.input);
+        cx.engine.product(self.site, pass, x.mat(), a.t(), u.mat_mut(), false);
+        u.data_mut().iter_mut().for_each(|u| *u *= adapter.scale);
+        u
+    }
+
+    /// `v = s·δ·B` `[rows, rank]`.
+    fn reduced_delta(&self, cx: Context, adapter: Adapter, delta: &Tensor, pass: Pass) -> Tensor {
+        let mut v = cx.engine.tensor(delta.rows(), adapter.rank);
+        let b = Mat::new(cx.parameters.data(adapter.b), self.output, adapter.rank);
+        cx.engine.product(self.site, pass, delta.mat(), b, v.mat_mut(), false);
+        v.data_mut().iter_mut().for_each(|v| *v *= adapter.scale);
+        v
+    }
+
+    /// `dB (+)= δᵀ·u` and `dA (+)= vᵀ·x`.
+    fn add_adapter_gradients(
+        &self,
+        cx: Context,
+        adapter: Adapter,
+        x: &Tensor,
+        delta: &Tensor,
+        sinks: &mut Sinks,
+    ) {
+        let u = self.reduced(cx, adapter, x, Pass::Dw);
+        let (db, written) = sinks.gradients.accumulate(adapter.b);
+        cx.engine.product(self.site, Pass::Dw, delta.mat().t(), u.mat(), db.mat_mut(), written);
+        let v = self.reduced_delta(cx, adapter, delta, Pass::Dw);
+        let (da, written) = sinks.gradients.accumulate(adapter.a);
+        cx.engine.product(self.site, Pass::Dw, v.mat().t(), x.mat(), da.mat_mut(), written);
     }
 
     /// Puts on the tape what [`Linear::backward_parameters`] will read of an input that nobody else needs.
@@ -107,6 +154,9 @@ impl Linear {
             cx.engine.kernels.add_column_sums(delta.data(), None, self.output, &rows, sums.data_mut());
         }
         let Some(x) = x else { return };
+        if let (Some(adapter), false) = (needs.adapter, needs.dw.is_none()) {
+            return self.add_adapter_gradients(cx, adapter, x, delta, sinks);
+        }
         match &needs.dw {
             Slices::None => {}
             Slices::All => self.add_dw(cx, delta.mat(), x.mat(), sinks),
@@ -157,6 +207,15 @@ impl Linear {
             let part = dx.mat_mut().columns(columns.clone());
             cx.engine.product(self.site, Pass::Dx, delta.mat(), w.columns(columns), part, accumulate);
         }
+        let needs = self.needs(cx);
+        if let (Some(adapter), false) = (needs.adapter, needs.dx.is_none()) {
+            let v = self.reduced_delta(cx, adapter, delta, Pass::Dx);
+            let a = Mat::new(cx.parameters.data(adapter.a), adapter.rank, self.input);
+            for columns in runs(&needs.dx, self.input) {
+                let part = dx.mat_mut().columns(columns.clone());
+                cx.engine.product(self.site, Pass::Dx, v.mat(), a.columns(columns), part, true);
+            }
+        }
     }
 
     /// The products of forward and backward on `rows` rows.
@@ -165,6 +224,22 @@ impl Linear {
         out.push(product(Pass::Forward, rows, self.input, self.output));
         for columns in runs(&needs.dx, self.input) {
             out.push(product(Pass::Dx, rows, self.output, columns.len()));
+        }
+        if let Some(Adapter { rank, .. }) = needs.adapter {
+            let forward = [(rows, self.input, rank), (rows, rank, self.output)];
+            out.extend(forward.map(|(m, k, n)| product(Pass::Forward, m, k, n)));
+            if !needs.dx.is_none() {
+                out.push(product(Pass::Dx, rows, self.output, rank));
+            }
+            out.extend(
+                runs(&needs.dx, self.input).iter().map(|run| product(Pass::Dx, rows, rank, run.len())),
+            );
+            if !needs.dw.is_none() {
+                let (u, v) = ((rows, self.input, rank), (rows, self.output, rank));
+                let gradients = [u, (self.output, rows, rank), v, (rank, rows, self.input)];
+                out.extend(gradients.map(|(m, k, n)| product(Pass::Dw, m, k, n)));
+            }
+            return;
         }
         match &needs.dw {
             Slices::None => {}

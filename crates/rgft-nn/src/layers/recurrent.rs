@@ -202,6 +202,10 @@ impl Block for Recurrent {
         self.go_on(cx, &x, cache)
     }
 
+    fn adaptable(&self) -> Vec<&Linear> {
+        self.directions.iter().map(|direction| &direction.input).collect()
+    }
+
     /// Each gate's hidden units in groups.
     fn parts(&self, _: &Parameters, grain: Grain) -> Vec<Part> {
         let hidden = self.hidden();

@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
         let (data, fresh) = self.weights.take(&[found, bare], &stored.shape(shape), init)?;
         let data = stored.read(data, shape);
         let (name, shape) = (name.into(), shape.to_vec());
-        Ok(self.parameters.push(Parameter { name, shape, data, fresh, stored, buffer: false }))
+        Ok(self.parameters.push(Parameter { name, shape, data, fresh, stored, ..Parameter::default() }))
     }
 
     /// A linear map `[output, input]`; where `bias`, with one that starts at 0.

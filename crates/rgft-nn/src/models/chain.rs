@@ -4,12 +4,15 @@
 //! architecture: [`Model::needs`] puts each parameter's slices on its site and walks down from the outputs to the cut;
 //! the passes through the chain (`passes.rs`) all look at the same [`Needs`].
 
+use std::collections::BTreeMap;
+
 use rgft_core::{Component, ComponentKind, Granularity, Inputs, Slice, Slices};
 use serde_json::Value;
 
 use crate::NnError;
+use crate::adapter::Adapter;
 use crate::decoding::CachedDecoder;
-use crate::layers::{Block, Part, Stem};
+use crate::layers::{Block, Part, Stem, whole};
 use crate::models::{Decoder, Grain, Site, SiteKind};
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -38,6 +41,8 @@ pub struct Model {
     /// Rows of the longest sequence that it reads.
     pub(crate) longest: usize,
     pub(crate) config: Value,
+    /// By the index of the weight that they stand beside.
+    pub(crate) adapters: BTreeMap<usize, Adapter>,
     /// Tensors of the folder that this model does not use: written back as they came.
     pub(crate) unused: Checkpoint<'static>,
 }
@@ -91,13 +96,20 @@ impl Model {
     }
 
     /// Needs of each site when the slices in `update` (one entry per parameter) are computed, `δ` is carried back
-    /// to `cut`, and, where `observe`, a probe sees every site at and above it.
+    /// to `cut`, and, where `observe`, a probe sees every site at and above it. A weight that is updated is taken without
+    /// its adapter.
     pub fn needs(&self, update: &[Slices], cut: usize, observe: bool) -> Vec<Needs> {
         // Parameter gradients first: the blocks derive from them what must be carried where.
-        let own = |site: &Site| Needs {
-            dw: update[site.kind.weight()].clone(),
-            db: site.kind.bias().map_or(Slices::None, |bias| update[bias].clone()),
-            ..Needs::default()
+        let own = |site: &Site| {
+            let weight = &update[site.kind.weight()];
+            let adapter = self.adapters.get(&site.kind.weight()).filter(|_| weight.is_none()).copied();
+            let learns = |adapter: Adapter| !(update[adapter.a].is_none() && update[adapter.b].is_none());
+            Needs {
+                dw: if adapter.is_some_and(learns) { Slices::All } else { weight.clone() },
+                db: site.kind.bias().map_or(Slices::None, |bias| update[bias].clone()),
+                adapter,
+                ..Needs::default()
+            }
         };
         let mut needs: Vec<Needs> = self.sites.iter().map(own).collect();
         for (i, level) in self.blocks.iter().enumerate().rev().filter(|(i, _)| cut <= i + 1) {
@@ -150,6 +162,13 @@ impl Model {
                         components.push(self.component(name, part.kind, number, depth, part.slices));
                     }
                 }
+                (Granularity::Tensor, _) => {
+                    for (parameter, kind) in tensors(&others) {
+                        let (name, slices) =
+                            (&self.parameters[parameter].name, whole(&self.parameters, parameter));
+                        components.push(self.component(name.clone(), kind, number, depth, vec![slices]));
+                    }
+                }
                 (Granularity::Layer, Some((_, path))) => match components.last_mut() {
                     Some(last) if last.kind == ComponentKind::Layer && last.name == *path => {
                         let slices = [std::mem::take(&mut last.slices), merged(others)].concat();
@@ -166,6 +185,16 @@ impl Model {
             for part in heads {
                 let name = joined(name, &part.name);
                 components.push(self.component(name, part.kind, number, depth, part.slices));
+            }
+        }
+        // Last, so that all others have the same places without them.
+        for (i, level) in self.blocks.iter().enumerate() {
+            for map in level.block.adaptable() {
+                let Some(adapter) = self.adapters.get(&map.weight) else { continue };
+                let name = format!("{}.lora", self.sites[map.site].name);
+                let layer = level.layer.as_ref().map(|(number, _)| *number);
+                let slices = [adapter.a, adapter.b].map(|parameter| whole(&self.parameters, parameter));
+                components.push(self.component(name, ComponentKind::Adapter, layer, 1 + i, slices.to_vec()));
             }
         }
         components
@@ -202,11 +231,30 @@ impl Model {
     /// The tensors to write back: name, shape, scalars.
     pub fn checkpoint(&self) -> Checkpoint<'_> {
         let mut checkpoint = self.unused.clone();
-        for parameter in self.parameters.iter() {
-            checkpoint.push_parameter(parameter);
+        for (i, parameter) in self.parameters.iter().enumerate().filter(|(_, parameter)| !parameter.adapter) {
+            match self.merged(i) {
+                Some(merged) => checkpoint.push_merged(&merged),
+                None => checkpoint.push_parameter(parameter),
+            }
         }
         checkpoint
     }
+}
+
+/// The parameters that these parts share out, in the order of their first slices, and of what kind each is.
+fn tensors(parts: &[Part]) -> Vec<(usize, ComponentKind)> {
+    let mut found: Vec<(usize, ComponentKind)> = Vec::new();
+    for (part, slice) in parts.iter().flat_map(|part| part.slices.iter().map(move |slice| (part, slice))) {
+        if found.iter().all(|(known, _)| *known != slice.parameter) {
+            let kind = match part.kind {
+                ComponentKind::AttentionHead => ComponentKind::Attention,
+                ComponentKind::Neurons => ComponentKind::FeedForward,
+                kind => kind,
+            };
+            found.push((slice.parameter, kind));
+        }
+    }
+    found
 }
 
 fn joined(level: &str, part: &str) -> String {

@@ -1,5 +1,7 @@
 //! What every convolutional classifier has in common: its head, its saved config, its convolutions.
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -70,7 +72,16 @@ impl Common {
             }
         }
         let stem = Level { name: "stem".into(), kind: ComponentKind::Channels, layer: None, block: stem };
-        Ok(Model { parameters, sites, stem, blocks, longest: usize::MAX, config, unused })
+        Ok(Model {
+            parameters,
+            sites,
+            stem,
+            blocks,
+            longest: usize::MAX,
+            config,
+            unused,
+            adapters: BTreeMap::new(),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use rgft_core::{Extent, Inputs};
 use crate::engine::Engine;
 use crate::gradients::Gradients;
 use crate::layers::{Context, Sinks};
-use crate::models::Model;
+use crate::models::{Model, Site};
 use crate::needs::Needs;
 use crate::probe::Probe;
 use crate::product::Product;
@@ -47,7 +47,8 @@ impl Model {
 
     /// Needs of every site when nothing is trained: forward saves nothing.
     pub fn no_needs(&self) -> Vec<Needs> {
-        vec![Needs::default(); self.sites.len()]
+        let adapter = |site: &Site| self.adapters.get(&site.kind.weight()).copied();
+        self.sites.iter().map(|site| Needs { adapter: adapter(site), ..Needs::default() }).collect()
     }
 
     fn context<'a>(

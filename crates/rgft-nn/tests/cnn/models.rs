@@ -63,7 +63,7 @@ fn flops_of_a_small_network_by_hand() {
 fn components_cover_every_parameter_once() {
     for config in configs() {
         let model = random_model(config);
-        for granularity in [Granularity::Layer, Granularity::Module, Granularity::Group] {
+        for granularity in Granularity::ALL {
             for neuron_group in [0, 5] {
                 let components = model.components(Grain { granularity, neuron_group });
                 let scalars: usize = components.iter().map(|c| c.parameters).sum();
@@ -106,10 +106,10 @@ proptest! {
     /// With running statistics everywhere a plan changes nothing of what it computes.
     #[test]
     fn any_plan_computes_its_slices_of_the_full_gradient_and_nothing_else(
-        which in 0..5usize, chosen in proptest::collection::vec(any::<bool>(), 80), grain in 0..3usize,
+        which in 0..5usize, chosen in proptest::collection::vec(any::<bool>(), 80), grain in 0..Granularity::ALL.len(),
     ) {
         let model = random_model(configs().remove(which));
-        let granularity = [Granularity::Layer, Granularity::Module, Granularity::Group][grain];
+        let granularity = Granularity::ALL[grain];
         let components = model.components(Grain { granularity, neuron_group: 0 });
         let active: Vec<_> = (0..components.len()).filter(|&i| chosen[i % chosen.len()]).collect();
         let cut = active.iter().map(|&i| components[i].depth).min().unwrap_or(model.levels() - 1);

@@ -22,15 +22,13 @@ pub(super) fn of_task(task: &TaskResults) -> Cells {
     let header =
         ["method", "chosen", "budget", "seeds", &measured, "vs full", "FLOPs of full", "seconds", "of full"];
     let full = task.full();
-    let (full_quality, full_seconds) =
-        (full.and_then(|row| row.quality()), full.and_then(|row| row.seconds()));
+    let full_quality = full.and_then(|row| row.quality());
     let rows = task.rows.iter().map(|row| {
         let quality = row.quality();
         let versus = full_quality
             .zip(quality)
             .filter(|_| row.name() != "full")
             .map(|(full, quality)| format!("{:+.decimals$}", factor * (quality.mean - full.mean)));
-        let of_full = |ours: Estimate| full_seconds.map(|full| units::significant(ours.mean / full.mean));
         vec![
             clean(&row.name()),
             clean(&row.chosen),
@@ -40,7 +38,7 @@ pub(super) fn of_task(task: &TaskResults) -> Cells {
             versus.unwrap_or_default(),
             row.flops_ratio().map(|ratio| format!("{:.4}", ratio.mean)).unwrap_or_default(),
             row.seconds().map(|seconds| units::significant(seconds.mean)).unwrap_or_default(),
-            row.seconds().and_then(of_full).unwrap_or_default(),
+            full.and_then(|full| row.seconds_of(full)).map(units::significant).unwrap_or_default(),
         ]
     });
     Cells {

@@ -10,6 +10,7 @@ fn row(method: &str, budget: f64, qualities: &[f64]) -> Row {
         quality,
         flops_ratio: budget,
         seconds: 10.0 * budget,
+        machine: "one".into(),
         curve: vec![(0.5 * budget, 0.5 * quality), (budget, quality)],
     };
     let points = qualities.iter().enumerate().map(point).collect();
@@ -128,4 +129,81 @@ fn the_page_is_well_formed_whatever_the_names() {
     }
     let page = comparison_page(&comparison());
     assert!(page.contains("three &lt;tasks&gt;") && page.contains("<svg"));
+}
+
+#[test]
+fn seconds_are_compared_on_one_machine_alone() {
+    let (full, mut ours) = (row("full", 1.0, &[0.8, 0.8]), row("rgft", 0.3, &[0.7, 0.7]));
+    assert!((ours.seconds_of(&full).unwrap() - 0.3).abs() < 1e-12);
+    // Another machine, three times as fast.
+    (ours.points[1].machine, ours.points[1].seconds) = ("two".into(), 1.0);
+    assert!((ours.seconds_of(&full).unwrap() - 0.3).abs() < 1e-12);
+    ours.points[0].machine = "two".into();
+    assert_eq!(ours.seconds_of(&full), None);
+}
+
+#[test]
+fn paired_differences_by_hand() {
+    let paired = Paired::of(&comparison(), None, 0.3, "rgft", "full-short").unwrap();
+    // Of the score (0.84 − 0.72)/0.8 = 0.15 and (0.88 − 0.72)/0.8 = 0.2, of the loss 2/2.5 − 1 = −0.2 twice.
+    assert!((paired.mean - (0.175 - 0.2) / 2.0).abs() < 1e-12, "{paired:?}");
+    assert_eq!((paired.tasks, paired.seeds), (2, 2), "what lacks a result is left out");
+    // Seeds of the score drawn anew: both 0.15 or both 0.2 at the ends.
+    let [low, high] = paired.interval;
+    assert!((low - (0.15 - 0.2) / 2.0).abs() < 1e-12 && (high - 0.0).abs() < 1e-12, "{paired:?}");
+    assert!(!paired.is_above());
+    assert_eq!(Paired::of(&comparison(), Some("none"), 0.3, "rgft", "full-short"), None);
+}
+
+#[test]
+fn bars_are_reached_missed_or_open() {
+    let mut whole = comparison();
+    whole.tasks.truncate(2);
+    let reached = |comparison: &Comparison, bar: Bar| bar.outcome(comparison).reached;
+    let above = |surely| Bar { above: vec!["full-short".into()], surely, ..Bar::default() };
+    assert_eq!(reached(&whole, above(false)), Some(false));
+    assert_eq!(reached(&comparison(), above(false)), None, "a task is missing");
+    whole.tasks.truncate(1);
+    assert_eq!((reached(&whole, above(false)), reached(&whole, above(true))), (Some(true), Some(true)));
+    // 0.86 is six points above 0.8.
+    for (least, expected) in [(5.9, true), (6.1, false)] {
+        assert_eq!(reached(&whole, Bar { points: Some(least), ..Bar::default() }), Some(expected));
+        assert_eq!(reached(&whole, Bar { quality: Some(80.0 + least), ..Bar::default() }), Some(expected));
+    }
+    for (most, expected) in [(0.31, true), (0.29, false)] {
+        assert_eq!(reached(&whole, Bar { seconds: Some(most), ..Bar::default() }), Some(expected));
+    }
+    assert_eq!(reached(&whole, Bar { spent: Some(0.02), ..Bar::default() }), Some(true));
+    whole.tasks[0].rows[2].points[1].flops_ratio = 0.31;
+    assert_eq!(reached(&whole, Bar { spent: Some(0.02), ..Bar::default() }), Some(false));
+    assert_eq!(reached(&whole, Bar { points: Some(0.0), budgets: vec![0.1], ..Bar::default() }), None);
+    assert!(Bar::default().check().is_err() && above(true).check().is_ok());
+    assert!(Bar { points: Some(0.0), ..above(true) }.check().is_err());
+}
+
+#[test]
+fn a_part_of_the_results_shows_every_task_and_its_pictures_are_files() {
+    let bar = Bar { what: "above | beside".into(), above: vec!["full-short".into()], ..Bar::default() };
+    let part = results_part(&comparison(), &[bar], &["Made by hand.".into()], "results", "small");
+    for expected in [
+        "## three &lt;tasks>",
+        "Made by hand.",
+        "| above \\| beside |",
+        "| open |",
+        "### score",
+        "![All",
+        "| rgft | 1e-4 | 30 % | 2 | 86.00 ± 2.00 | +6.00 | 0.3000 | 3.00 | 0.300 |",
+        "missing: rgft at 30 % seed 0: training diverged",
+    ] {
+        let expected = expected.replace("![All", "![Mean quality");
+        assert!(part.markdown.contains(&expected), "{expected} in\n{}", part.markdown);
+    }
+    let shown = part.markdown.matches("](results/small").count();
+    assert_eq!(part.pictures.len(), shown);
+    for (name, picture) in &part.pictures {
+        let read = roxmltree::Document::parse(picture).unwrap();
+        assert!(read.descendants().any(|node| node.has_tag_name("style")), "{name}");
+    }
+    let headers = part.markdown.lines().filter(|line| line.starts_with("|---")).count();
+    assert!(headers >= 5, "{headers} tables");
 }

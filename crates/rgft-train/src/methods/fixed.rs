@@ -13,21 +13,26 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    fn of(components: &[Component], cut: usize, is_active: impl Fn(&Component) -> bool) -> Self {
-        let active: Vec<usize> = (0..components.len()).filter(|&i| is_active(&components[i])).collect();
-        let mut weights = vec![0.0; components.len()];
-        active.iter().for_each(|&i| weights[i] = 1.0);
-        Self { plan: Plan { cut, active, weights, examples: None } }
+    /// What `is_active` says of each component and its index, and backward no lower than that.
+    pub(super) fn of(
+        components: &[Component],
+        levels: usize,
+        is_active: impl Fn(usize, &Component) -> bool,
+    ) -> Self {
+        let active: Vec<usize> = (0..components.len()).filter(|&i| is_active(i, &components[i])).collect();
+        Self { plan: Plan::uniform(components, levels, active) }
     }
 
     /// Everything, from the embeddings up.
-    pub(super) fn full(components: &[Component]) -> Self {
-        Self::of(components, 0, |_| true)
+    pub(super) fn full(components: &[Component], levels: usize) -> Self {
+        Self { plan: Plan { cut: 0, ..Self::of(components, levels, |_, _| true).plan } }
     }
 
     /// The task head alone.
     pub(super) fn head(components: &[Component], levels: usize) -> Self {
-        Self::of(components, levels - 1, |component| component.kind == ComponentKind::TaskHead)
+        let plan =
+            Self::of(components, levels, |_, component| component.kind == ComponentKind::TaskHead).plan;
+        Self { plan: Plan { cut: levels - 1, ..plan } }
     }
 
     /// The task head and the last `k` layers.
@@ -40,12 +45,10 @@ impl Fixed {
                 hint: "lower last-k, or use --method full",
             });
         }
-        let is_active = |component: &Component| {
+        Ok(Self::of(components, levels, |_, component| {
             component.kind == ComponentKind::TaskHead
                 || component.layer.is_some_and(|layer| layer + k >= layers)
-        };
-        let lowest = components.iter().filter(|c| is_active(c)).map(|c| c.depth).min();
-        Ok(Self::of(components, lowest.unwrap_or(levels - 1), is_active))
+        }))
     }
 
     /// The components that a glob names.
@@ -66,15 +69,15 @@ impl Fixed {
             problem: format!("only: {source}"),
             hint: "use fewer or shorter globs",
         })?;
-        let is_active = |component: &Component| set.is_match(&component.name);
-        let Some(lowest) = components.iter().filter(|c| is_active(c)).map(|c| c.depth).min() else {
+        let found = Self::of(components, levels, |_, component| set.is_match(&component.name));
+        if found.plan.active.is_empty() {
             let names: Vec<&str> = components.iter().map(|component| component.name.as_str()).collect();
             return Err(TrainError::Mismatch {
                 problem: format!("only = {globs:?} names none of {}", names.join(", ")),
                 hint: "a component's name at the recipe's granularity must match; rgft map lists them",
             });
-        };
-        Ok(Self::of(components, lowest.min(levels - 1), is_active))
+        }
+        Ok(found)
     }
 }
 

@@ -197,7 +197,7 @@ impl Rgft {
             Some(_) => lr_rule::weights(self.settings.lr_rule, &self.map.energies(), &is_active, &fresh),
             None => is_active.iter().map(|&active| f64::from(u8::from(active))).collect(),
         };
-        Plan { cut, active, weights, examples }
+        Plan { cut, active, weights, examples, restarts: false }
     }
 
     fn choose(&mut self, standing: &Standing) -> Choice {
@@ -373,5 +373,9 @@ impl Method for Rgft {
 
     fn is_planning(&self) -> bool {
         self.phase == Phase::Planning
+    }
+
+    fn ends_with_epochs(&self) -> bool {
+        false
     }
 }

@@ -166,6 +166,26 @@ words! {
         LastK = "last-k",
         /// The components that are named.
         Only = "only",
+        /// The task head and every bias.
+        Bitfit = "bitfit",
+        /// The task head and every normalisation.
+        Norm = "norm",
+        /// The task head and low-rank adapters.
+        Lora = "lora",
+        /// As lora, with another scale.
+        RsLora = "rslora",
+        /// The task head and a few heads and channels, drawn once.
+        S2ft = "s2ft",
+        /// Embeddings, the task head and a few layers, drawn anew every few steps.
+        Lisa = "lisa",
+        /// The task head and one layer after the other.
+        BAdam = "badam",
+        /// All of them, each tensor's learning rate by its relative gradient norm.
+        AutoRgn = "auto-rgn",
+        /// The tensors that promise most for what a step may cost.
+        GreenTrainer = "greentrainer",
+        /// All of them, from the examples with large losses.
+        SelectiveBackprop = "selective-backprop",
         /// As rgft, with random numbers in the place of the error map.
         Random = "random",
         /// As rgft, with the first error map for ever.

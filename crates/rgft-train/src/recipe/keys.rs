@@ -188,7 +188,7 @@ recipe_keys! {
 
     "Method" {
         /// Which parameters are updated
-        "method" method: MethodName, Word, "rgft", "full, full-short, head, last-k, only, random, static or rgft";
+        "method" method: MethodName, Word, "rgft", "full, full-short, head, last-k, only, bitfit, norm, lora, rslora, s2ft, lisa, badam, auto-rgn, greentrainer, selective-backprop, random, static or rgft";
         /// Compute that the whole run may spend, as a part of what full fine-tuning spends
         "budget" budget: f64, Number, "0.3 for rgft, random, static and full-short, 1 for every other method", "a number above 0, up to 1";
         /// Layers that the method last-k updates
@@ -251,11 +251,11 @@ recipe_keys! {
 
     "Error map" {
         /// How finely the model is divided into components
-        "granularity" granularity: String, Word, "module", "layer, module or group";
+        "granularity" granularity: String, Word, "module", "layer, module, group or tensor";
         /// Neurons per feed-forward component; 0 makes as many groups as there are heads
         "neuron-group" neuron_group: usize, Count, "0", "a whole number from 0";
         /// Statistic that a component's energy is measured by
-        "signal" signal: String, Word, "coherent", "coherent, sketch, gram, exact, taylor, fisher, relative, covariance or depth";
+        "signal" signal: String, Word, "coherent for every method but auto-rgn (exact) and greentrainer (absolute)", "coherent, sketch, gram, exact, absolute, taylor, fisher, relative, covariance or depth";
         /// What an energy is multiplied by: a word, or a table from component globs to numbers
         "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
         /// How much of the error map's average is kept at a look at probe-examples examples (signal coherent: at 32 examples)
@@ -281,8 +281,8 @@ recipe_keys! {
         "head-first-passes" head_first_passes: f64, Number, "10", "a number above 0";
         /// Batches whose statistics the batch norms of a frozen prefix take over before the run; 0 keeps the model's own
         "calibration-batches" calibration_batches: usize, Count, "4", "a whole number from 0";
-        /// Steps between plans
-        "refresh" refresh: usize, Count, "50", "a whole number from 1";
+        /// Steps between plans; of lisa and badam the most, for fewer where the run is short
+        "refresh" refresh: usize, Count, "50 for every method but lisa (20)", "a whole number from 1";
         /// How much better a new plan must promise to be before the old one is given up, as a part of it
         "hysteresis" hysteresis: f64, Number, "0.1", "a number from 0";
         /// Chance that a component that no plan chose is updated all the same, drawn anew for each plan
@@ -315,6 +315,21 @@ recipe_keys! {
         "sampling-rate" sampling_rate: f64, Number, "0.6", "a number above 0, up to 1";
         /// Least chance of an example to come
         "sampling-least" sampling_least: f64, Number, "0.2", "a number above 0, up to 1";
+    }
+
+    "Methods of others" {
+        /// Rank of the adapters of lora and rslora
+        "lora-rank" lora_rank: usize, Count, "8", "a whole number from 1";
+        /// What the adapters of lora and rslora are multiplied by, before it is divided by the rank or by its root
+        "lora-alpha" lora_alpha: f64, Number, "16", "a number above 0";
+        /// Part of the heads, and of the groups of neurons, channels or gates, that the method s2ft draws
+        "s2ft-part" s2ft_part: f64, Number, "0.05", "a number above 0, up to 1";
+        /// Layers that the method lisa updates at a time
+        "lisa-layers" lisa_layers: usize, Count, "2", "a whole number from 1";
+        /// What a step of the method greentrainer may cost, as a part of a full one
+        "step-ratio" step_ratio: f64, Number, "0.5", "a number above 0, up to 1";
+        /// Power of the percentile of an example's loss that selective-backprop draws it with: at 2 a third of the examples
+        "selectivity" selectivity: f64, Number, "2", "a number above 0, up to 64";
     }
 }
 

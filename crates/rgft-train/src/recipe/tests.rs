@@ -192,7 +192,7 @@ fn numbers_out_of_range_are_named_with_what_was_expected() {
         ("lr-rule-min = 2", "lr-rule-min = 2: expected a number from 0 to 1"),
         (
             "signal = \"guess\"",
-            "signal = guess: expected coherent, sketch, gram, exact, taylor, fisher, relative, covariance or depth",
+            "signal = guess: expected coherent, sketch, gram, exact, absolute, taylor, fisher, relative, covariance or depth",
         ),
         (
             "alpha = \"fair\"",
@@ -223,7 +223,7 @@ fn wrong_types_are_named_with_file_and_line() {
         ("batch-size = 3.5", "recipe.toml:1: batch-size = 3.5: expected a whole number from 1"),
         (
             "method = \"ful\"",
-            "recipe.toml:1: method = \"ful\": expected full, full-short, head, last-k, only, random, static or rgft",
+            "recipe.toml:1: method = \"ful\": expected full, full-short, head, last-k, only, bitfit, norm, lora, rslora, s2ft, lisa, badam, auto-rgn, greentrainer, selective-backprop, random, static or rgft",
         ),
         ("# a\n# b\n[model]\nx = 1", "recipe.toml:3: model = { x = 1 }: expected a folder"),
     ] {

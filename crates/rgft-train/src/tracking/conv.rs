@@ -13,7 +13,7 @@ use rgft_kernels::cpu::conv::ConvShape;
 use rgft_nn::{Engine, Pass, Product, Tensor};
 
 use super::look::Look;
-use super::squared;
+use super::{reads_dw, squared};
 
 /// Maps `[examples, height, width, in]`, and how a filter slides over them.
 type Maps<'a> = (ConvShape, &'a [f32]);
@@ -24,9 +24,7 @@ impl Look<'_> {
         let parts = if self.signal == Signal::Fisher { maps.0.examples } else { 1 };
         match self.signal {
             Signal::Gram if maps.0.groups == 1 => self.gram_conv(engine, weight, maps, delta),
-            Signal::Exact | Signal::Taylor | Signal::Coherent => {
-                self.exact_conv(engine, site, weight, maps, delta, parts)
-            }
+            signal if reads_dw(signal) => self.exact_conv(engine, site, weight, maps, delta, parts),
             _ if maps.0.groups > 1 => self.exact_conv(engine, site, weight, maps, delta, parts),
             _ => self.sketch_conv(engine, site, weight, maps, delta, parts),
         }

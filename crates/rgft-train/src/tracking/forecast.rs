@@ -4,7 +4,7 @@ use rgft_core::{Axis, Extent, Signal, Slices};
 use rgft_nn::models::{Model, SiteKind};
 use rgft_nn::{Pass, Product};
 
-use super::Tracker;
+use super::{Tracker, reads_dw};
 
 impl Tracker {
     /// The FLOPs of a look at a batch of this extent: forward and dX as they will be counted, the signal's own products
@@ -36,7 +36,7 @@ impl Tracker {
         let groups = self.ownership.along(kind.weight(), Axis::Rows).count() + columns;
         match (kind, self.signal) {
             (_, Signal::Covariance) | (SiteKind::Norm { .. } | SiteKind::Embedding { .. }, _) => 0,
-            (_, Signal::Exact | Signal::Taylor | Signal::Coherent) => forward.flops(),
+            (_, signal) if reads_dw(signal) => forward.flops(),
             // Of channels in groups, which are a batch of products, dW is taken.
             (SiteKind::Conv { .. }, _) if forward.batch > 1 => forward.flops(),
             (_, Signal::Gram) => 0,

@@ -10,7 +10,7 @@ use rgft_nn::{Activation, Engine, Pass, Probe, Tensor};
 use super::coherent::Agreement;
 use super::ownership::{Owned, Ownership};
 use super::rows_of_examples::RowsOfExamples;
-use super::{exact, taylor};
+use super::{absolute, exact, reads_dw, taylor};
 
 pub(super) struct Look<'a> {
     pub(super) signal: Signal,
@@ -62,6 +62,7 @@ impl<'a> Look<'a> {
         for slice in self.ownership.of(parameter) {
             self.energies[slice.component] += match signal {
                 Signal::Taylor => taylor::of_slice(slice, weight.cols(), &weight.data, gradient, first),
+                Signal::Absolute => absolute::of_slice(slice, weight.cols(), gradient, first),
                 _ => exact::of_slice(slice, weight.cols(), gradient, first),
             };
         }
@@ -123,7 +124,7 @@ impl<'a> Look<'a> {
     fn linear(&mut self, engine: &Engine, site: usize, weight: usize, a: &Tensor, delta: &Tensor) {
         match self.signal {
             Signal::Gram => self.gram(engine, weight, a, delta),
-            Signal::Exact | Signal::Taylor | Signal::Coherent => {
+            signal if reads_dw(signal) => {
                 let dw = Self::weight_gradient(engine, site, a, delta);
                 self.gradient(weight, dw.data(), 0);
             }

@@ -70,7 +70,10 @@ impl Trainer<'_> {
 
     /// The next batch, or as much of it as the budget still pays for; `None` at the end of the budget.
     pub(super) fn next_batch(&mut self) -> Option<Vec<Vec<(usize, f64)>>> {
-        let mut rows = self.order.next_step(self.recipe.accumulation);
+        let mut rows = match self.screening {
+            Some(_) => self.screened()?,
+            None => self.order.next_step(self.recipe.accumulation),
+        };
         let left = self.budget - self.ledger.total() as f64;
         if self.recipe.budget >= 1.0 && self.method.fixed().is_some() || self.cost(&rows) <= left {
             return Some(rows);

@@ -66,7 +66,7 @@ pub(crate) fn rows_to_look_at(
     let cost = tracker.forecast(&work.model, &extent_of(&rows, work)) as f64;
     shrink(&mut rows, cost, request.flops);
     // A mean gradient is what two batches agree on.
-    if let [only] = rows.as_mut_slice() {
+    if let ([only], true) = (rows.as_mut_slice(), tracker.compares_batches()) {
         let half = only.split_off(only.len() / 2);
         rows.push(half);
     }

@@ -22,7 +22,11 @@ impl Trainer<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             precision: self.precision().into(),
             threads: rayon::current_num_threads(),
-            total_steps: if self.total_steps == usize::MAX { 0 } else { self.total_steps },
+            total_steps: if self.method.fixed().is_none() && self.recipe.budget < 1.0 {
+                0
+            } else {
+                self.total_steps
+            },
             parameters: self.work.model.parameters().scalars(),
             trainable_parameters: self.method.trainable(&self.work.components),
             full_equivalent_flops: self.full_equivalent,
@@ -76,6 +80,7 @@ impl Trainer<'_> {
             best.weights.into_iter().for_each(|(i, data)| parameters[i].data = data);
             metrics.validation = best.metrics;
         }
+        self.work.merge_adapters();
         if let Some(test) = &self.work.test {
             metrics.test = self.evaluate(&**test);
             if let Some(snippets) = &self.work.snippets {

@@ -4,7 +4,6 @@ use rgft_core::{Event, Level};
 
 use super::Trainer;
 use crate::TrainError;
-use crate::optimizer::Optimizer;
 
 /// How often a run may still go back, and how often it did.
 pub(super) struct RollBack {
@@ -49,7 +48,7 @@ impl Trainer<'_> {
         let parameters = self.work.model.parameters_mut();
         good.iter().for_each(|(i, data)| parameters[*i].data.copy_from_slice(data));
         // Moments and stored states are those of weights that are gone.
-        self.optimizer = Optimizer::new(self.recipe, self.work.model.parameters(), &self.work.components);
+        self.optimizer.forget();
         self.engine.take_statistics();
         if let Some(cache) = &mut self.cache {
             cache.clear();

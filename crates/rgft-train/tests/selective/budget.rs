@@ -56,6 +56,37 @@ fn eight_epochs_spend_their_budget_and_no_more() {
 }
 
 #[test]
+fn the_methods_of_others_spend_a_budget_or_all_of_their_epochs() {
+    for method in [
+        "bitfit",
+        "norm",
+        "lora",
+        "rslora",
+        "s2ft",
+        "lisa",
+        "badam",
+        "auto-rgn",
+        "greentrainer",
+        "selective-backprop",
+    ] {
+        let finished = by(method, 0.3, 2);
+        let flops = &finished.summary.flops;
+        assert_eq!(flops.total, accounts(&finished), "{method}");
+        let part = flops.total as f64 / (0.3 * flops.full_equivalent as f64);
+        let steps = finished.events.iter().filter(|event| matches!(event, Event::Step { .. })).count();
+        // Here a forward pass that decides on no step any more is 6 % of the budget.
+        let least = if method == "selective-backprop" { 0.94 } else { 0.98 };
+        assert!(part <= 1.001 && (part > least || steps == 20), "{method}: {part:.4} in {steps} steps");
+        let rates = finished.events.iter().filter_map(|event| match event {
+            Event::Step { learning_rate, .. } => Some(*learning_rate),
+            _ => None,
+        });
+        let rates: Vec<f64> = rates.collect();
+        assert!(rates[rates.len() - 1] < 0.35 * rates[rates.len() / 4], "{method}: {rates:?}");
+    }
+}
+
+#[test]
 fn a_budget_below_the_price_of_a_look_is_kept() {
     for (budget, epochs) in [(0.02, 2), (0.1, 2), (0.05, 4)] {
         let flops = under(budget, epochs).summary.flops;

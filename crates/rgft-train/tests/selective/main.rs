@@ -14,5 +14,6 @@ mod ledger;
 mod nets;
 mod optimizer;
 mod order;
+mod others;
 mod signals;
 mod signals_of_models;

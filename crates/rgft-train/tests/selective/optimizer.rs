@@ -36,7 +36,7 @@ impl Scalar {
     }
 }
 
-/// Components come and go; what is skipped must stand still, and go on where it stopped.
+/// Components come and go; what is skipped must stand still, and go on where it stopped, or begin anew if all is forgotten.
 fn follows_the_scalar_rule(name: &str, rate: f64) {
     let recipe = recipe(&[&format!("optimizer={name}")]);
     let mut tiny = Tiny::load();
@@ -49,6 +49,13 @@ fn follows_the_scalar_rule(name: &str, rate: f64) {
     let mut ever = vec![false; components.len()];
     let (mut state, gradient_scale) = (1u32, 0.5f32);
     for step in 0..14 {
+        if step == 9 {
+            optimizer.forget();
+            ever.fill(false);
+            for scalar in scalars.iter_mut().flatten() {
+                *scalar = Scalar { weight: scalar.weight, ..Scalar::default() };
+            }
+        }
         // A third of the components in most steps, all of them in two.
         let mut draw = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

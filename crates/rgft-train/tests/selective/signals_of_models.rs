@@ -102,6 +102,15 @@ fn taylor_is_the_change_of_the_loss_without_the_component() {
 }
 
 #[test]
+fn absolute_is_the_sum_of_the_moduli_of_the_gradient() {
+    for net in nets() {
+        let (untied, expected) = (net.untied(), net.sums(&net.all_gradients(), |_, d| d.abs()));
+        let found = net.energies(Signal::Absolute, 0, None);
+        net.close(&masked(found, &untied), &masked(expected, &untied), 1e-3);
+    }
+}
+
+#[test]
 fn sketches_are_unbiased() {
     for net in nets() {
         let expected = net.sums(&net.all_gradients(), |_, d| d * d);

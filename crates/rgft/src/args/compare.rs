@@ -40,6 +40,26 @@ Examples:
   rgft bench suite experiments/suites/method.toml --out runs/method --jobs 2
   rgft bench suite experiments/suites/method.toml --tasks trec6,banking77 --methods full,rgft --out runs/method";
 
+/// Examples of `rgft bench results`.
+pub(super) const RESULTS: &str = "\
+The records of a suite are those that its file names. Pictures lie in a folder beside the page, called as the page in lower
+case.
+
+Examples:
+  rgft bench results experiments/suites/method.toml experiments/suites/ablation.toml --out RESULTS.md";
+
+/// `rgft bench results`
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArgs {
+    /// Suite files, in the order of the page
+    #[arg(required = true, value_name = "FILE.toml")]
+    pub(crate) suites: Vec<PathBuf>,
+
+    /// The page to write
+    #[arg(long, value_name = "FILE.md")]
+    pub(crate) out: PathBuf,
+}
+
 /// What is compared; what is not given is left to a suite file, or to the defaults.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Comparison")]

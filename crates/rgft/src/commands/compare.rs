@@ -16,6 +16,7 @@ pub(crate) mod grid;
 mod identity;
 mod place;
 mod records;
+pub(crate) mod results;
 mod run;
 mod schedule;
 mod suite;

@@ -206,6 +206,10 @@ impl Block for PreNormAttention {
         output.observe = observe;
     }
 
+    fn adaptable(&self) -> Vec<&Linear> {
+        self.inputs().into_iter().chain([&self.output]).collect()
+    }
+
     fn is_residual(&self) -> bool {
         true
     }

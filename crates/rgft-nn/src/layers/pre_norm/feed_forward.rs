@@ -155,6 +155,10 @@ impl Block for PreNormFeedForward {
         down.observe = observe;
     }
 
+    fn adaptable(&self) -> Vec<&Linear> {
+        self.inputs().chain([&self.down]).collect()
+    }
+
     fn is_residual(&self) -> bool {
         true
     }

@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -148,5 +150,5 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         Pooling::Pooler => "pooler",
         _ => "mean",
     });
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused })
+    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
 }

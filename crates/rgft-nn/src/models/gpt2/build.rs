@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -167,5 +169,5 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!(["GPT2LMHeadModel"]);
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused })
+    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
 }

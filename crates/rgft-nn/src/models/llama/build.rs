@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,5 +110,14 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!([config.architecture()]);
-    Ok(Model { parameters, sites, stem, blocks, longest: config.positions, config: saved, unused })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest: config.positions,
+        config: saved,
+        unused,
+        adapters: BTreeMap::new(),
+    })
 }

@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -109,5 +111,5 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let Builder { parameters, sites, .. } = builder;
     let mut config = values;
     config["horizon"] = json!(horizon);
-    Ok(Model { parameters, sites, stem, blocks, longest: context, config, unused })
+    Ok(Model { parameters, sites, stem, blocks, longest: context, config, unused, adapters: BTreeMap::new() })
 }

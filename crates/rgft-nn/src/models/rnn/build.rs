@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -139,5 +141,5 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     };
     let unused = builder.weights.unused(str::to_string);
     let Builder { parameters, sites, .. } = builder;
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused })
+    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
 }

@@ -1,5 +1,7 @@
 //! From a model folder to a [`Model`].
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use rgft_core::ComponentKind;
@@ -155,5 +157,5 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config["num_labels"] = json!(outputs);
     }
     config[POOLING_KEY] = json!(if pool == Pool::Mean { "mean" } else { "cls" });
-    Ok(Model { parameters, sites, stem, blocks, longest, config, unused })
+    Ok(Model { parameters, sites, stem, blocks, longest, config, unused, adapters: BTreeMap::new() })
 }

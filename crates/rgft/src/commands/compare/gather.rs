@@ -65,6 +65,7 @@ fn add(row: &mut Row, cell: &Cell, known: &Known, metric: &str, on_test: bool) {
                 quality,
                 flops_ratio: record.flops_ratio,
                 seconds: record.seconds,
+                machine: record.machine.clone(),
                 curve: record.curve.iter().filter_map(|&(x, y)| Some((x, y?))).collect(),
             }),
             None => row.missing.push((cell.seed, format!("the run has no {metric}"))),

@@ -15,8 +15,24 @@ pub(super) type Settings = BTreeMap<String, Value>;
 /// Keys that no result depends on.
 const OF_THE_PLACE: [&str; 3] = ["cache-memory", "out", "threads"];
 
-/// Methods that follow no error map and make no plan.
-const UNPLANNED: [&str; 5] = ["full", "full-short", "head", "last-k", "only"];
+/// Methods that make no plan for a budget.
+const UNPLANNED: [&str; 15] = [
+    "full",
+    "full-short",
+    "head",
+    "last-k",
+    "only",
+    "bitfit",
+    "norm",
+    "lora",
+    "rslora",
+    "s2ft",
+    "lisa",
+    "badam",
+    "auto-rgn",
+    "greentrainer",
+    "selective-backprop",
+];
 
 /// What stands among the settings of maps, but says what the components are.
 const OF_COMPONENTS: [&str; 2] = ["granularity", "neuron-group"];
@@ -55,6 +71,14 @@ pub(super) fn reads(method: &str, key: &str) -> bool {
     match (key, group) {
         ("budget", _) => method != "full",
         ("last-k" | "only", _) => method == key,
+        ("lora-rank" | "lora-alpha", _) => ["lora", "rslora"].contains(&method),
+        ("s2ft-part", _) => method == "s2ft",
+        ("lisa-layers", _) => method == "lisa",
+        ("selectivity", _) => method == "selective-backprop",
+        ("step-ratio", _) => method == "greentrainer",
+        ("refresh", _) if ["lisa", "badam"].contains(&method) => true,
+        ("signal", _) if ["auto-rgn", "greentrainer"].contains(&method) => true,
+        ("neuron-group", _) if method == "s2ft" => true,
         (_, Some("Prefix cache")) => method != "full",
         (_, Some("Plan")) if OF_EVERY_PART.iter().any(|start| key.starts_with(start)) => method != "full",
         (key, Some("Error map")) if OF_COMPONENTS.contains(&key) => {

@@ -10,6 +10,10 @@
 //! [set]                           # keys of every task's recipe
 //! batch-size = 32
 //!
+//! [[bar]]                         # what the results are to reach, for `rgft bench results`
+//! what = "above the shorter schedule"
+//! above = ["full-short"]          # or points, quality, seconds, spent; group and budgets narrow it down
+//!
 //! [task.trec6]
 //! recipe = "trec6.toml"           # from the working directory; may be absent
 //! group = "text"                  # tasks of a group are summed up as well
@@ -21,6 +25,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rgft_report::compare::Bar;
 use rgft_train::TrainError;
 use rgft_train::recipe::{RawRecipe, RecipeError};
 use serde::Deserialize;
@@ -46,6 +51,8 @@ struct Written {
     ablate: Vec<String>,
     #[serde(default)]
     set: Table,
+    #[serde(default)]
+    bar: Vec<Bar>,
     task: Table,
 }
 
@@ -75,6 +82,8 @@ pub(super) struct Suite {
     /// Folder of the tracked records.
     pub(super) records: Option<PathBuf>,
     pub(super) tasks: Vec<Task>,
+    /// What its results are to reach.
+    pub(super) bars: Vec<Bar>,
 }
 
 /// Reads `file`; what `flags` say wins, and `only` names the tasks to take where it is not empty.
@@ -124,9 +133,10 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
                 .with_context(|| format!("{}: task {name}", file.display()))?,
         );
     }
+    written.bar.iter().try_for_each(Bar::check).map_err(&wrong)?;
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let title = written.title.or(stem).unwrap_or_default();
-    Ok(Suite { title, records: written.records, tasks })
+    Ok(Suite { title, records: written.records, tasks, bars: written.bar })
 }
 
 fn varied(written: &[String]) -> Result<Vec<Varied>, String> {

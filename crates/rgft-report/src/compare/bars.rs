@@ -1,0 +1,165 @@
+//! Bars: what a suite promises of `rgft`, and whether its results keep it.
+
+use serde::Deserialize;
+
+use super::{Comparison, Paired, Row, Summary, TaskResults};
+use crate::units;
+
+/// What is promised. Exactly one of `points`, `above`, `quality`, `seconds` and `spent` says of what.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Bar {
+    /// In words.
+    pub what: String,
+    /// The tasks of this group; absent: all.
+    pub group: Option<String>,
+    /// At these budgets; absent: at all.
+    #[serde(default)]
+    pub budgets: Vec<f64>,
+    /// The least difference to `full`, in points of 100, mean over the tasks.
+    pub points: Option<f64>,
+    /// Methods that the mean relative quality is not below.
+    #[serde(default)]
+    pub above: Vec<String>,
+    /// With `above`: and whose paired difference has an interval above 0.
+    #[serde(default)]
+    pub surely: bool,
+    /// The least quality on each of the tasks, in points of 100.
+    pub quality: Option<f64>,
+    /// The most seconds, of `full`'s on the same machine, mean over the tasks.
+    pub seconds: Option<f64>,
+    /// How far the FLOPs of any run may be from its budget, as a part of it.
+    pub spent: Option<f64>,
+}
+
+/// How a bar stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What was measured, in words.
+    pub measured: String,
+    /// Whether it is reached; `None` where results are missing.
+    pub reached: Option<bool>,
+}
+
+impl Bar {
+    /// Whether it says what is measured, once.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn check(&self) -> Result<(), String> {
+        let said = [self.points, self.quality, self.seconds, self.spent].iter().flatten().count()
+            + usize::from(!self.above.is_empty());
+        match said {
+            1 => Ok(()),
+            _ => {
+                Err(format!("bar {:?}: expected one of points, above, quality, seconds and spent", self.what))
+            }
+        }
+    }
+
+    /// How it stands.
+    pub fn outcome(&self, comparison: &Comparison) -> Outcome {
+        let mut budgets: Vec<f64> = self.rows(comparison).map(|(_, row)| row.budget).collect();
+        budgets.sort_by(f64::total_cmp);
+        budgets.dedup();
+        let parts: Vec<Outcome> = match (&self.spent, self.budgets.is_empty()) {
+            (Some(spent), _) => vec![self.spent(comparison, *spent)],
+            (None, true) => budgets.into_iter().map(|budget| self.at(comparison, budget)).collect(),
+            (None, false) => self.budgets.iter().map(|&budget| self.at(comparison, budget)).collect(),
+        };
+        let reached = if parts.is_empty() || parts.iter().any(|part| part.reached.is_none()) {
+            // A miss stays a miss, whatever is still to come.
+            parts.iter().any(|part| part.reached == Some(false)).then_some(false)
+        } else {
+            Some(parts.iter().all(|part| part.reached == Some(true)))
+        };
+        let measured = parts.into_iter().map(|part| part.measured).collect::<Vec<_>>().join("; ");
+        Outcome { measured: if measured.is_empty() { "not measured".into() } else { measured }, reached }
+    }
+
+    fn tasks<'a>(&'a self, comparison: &'a Comparison) -> impl Iterator<Item = &'a TaskResults> {
+        comparison.tasks.iter().filter(|task| self.group.as_ref().is_none_or(|group| task.group == *group))
+    }
+
+    /// The plain rows of `rgft`.
+    fn rows<'a>(&'a self, comparison: &'a Comparison) -> impl Iterator<Item = (&'a TaskResults, &'a Row)> {
+        self.tasks(comparison)
+            .flat_map(|task| task.rows.iter().filter(|row| row.name() == "rgft").map(move |row| (task, row)))
+    }
+
+    fn at(&self, comparison: &Comparison, budget: f64) -> Outcome {
+        let at = format!("at {}", units::percent_round(budget));
+        let missing = Outcome { measured: format!("{at}: not measured"), reached: None };
+        if self.quality.is_some() || self.seconds.is_some() {
+            return self.each(comparison, budget).unwrap_or(missing);
+        }
+        let summaries = Summary::of(comparison, self.group.as_deref());
+        let Some(summary) = summaries.iter().find(|summary| summary.budget == budget) else { return missing };
+        let Some(ours) = summary.standings.iter().find(|line| line.name == "rgft") else { return missing };
+        let whole = summary.left_out.is_empty();
+        let without =
+            if whole { String::new() } else { format!(", without {}", summary.left_out.join(" and ")) };
+        if let Some(least) = self.points {
+            let Some(points) = ours.points else { return missing };
+            let error = points.error.map(|error| format!(" ± {error:.2}")).unwrap_or_default();
+            let measured = format!("{at}: {:+.2}{error} points{without}", points.mean);
+            return Outcome { measured, reached: whole.then_some(points.mean >= least) };
+        }
+        let mut words = Vec::new();
+        let mut reached = true;
+        for other in &self.above {
+            let Some(paired) = Paired::of(comparison, self.group.as_deref(), budget, "rgft", other) else {
+                return missing;
+            };
+            let [low, high] = paired.interval.map(|end| 100.0 * end);
+            words.push(format!("{:+.2} % [{low:+.2}, {high:+.2}] over {other}", 100.0 * paired.mean));
+            reached &= if self.surely { paired.is_above() } else { paired.mean >= 0.0 };
+        }
+        let measured = format!("{at}: {}{without}", words.join(", "));
+        Outcome { measured, reached: whole.then_some(reached) }
+    }
+
+    /// Task by task.
+    fn each(&self, comparison: &Comparison, budget: f64) -> Option<Outcome> {
+        let at = format!("at {}", units::percent_round(budget));
+        let rows: Vec<_> = self.rows(comparison).filter(|(_, row)| row.budget == budget).collect();
+        let whole = rows.len() == self.tasks(comparison).count()
+            && rows.iter().all(|(_, row)| row.missing.is_empty() && !row.points.is_empty());
+        if let Some(most) = self.seconds {
+            let ratios: Vec<f64> =
+                rows.iter().filter_map(|(task, row)| row.seconds_of(task.full()?)).collect();
+            let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+            let measured = format!("{at}: {mean:.3} on {} of {} tasks", ratios.len(), rows.len());
+            let all = whole && ratios.len() == rows.len();
+            return (!ratios.is_empty()).then(|| Outcome { measured, reached: all.then_some(mean <= most) });
+        }
+        let least = self.quality?;
+        let qualities: Vec<(String, f64)> = rows
+            .iter()
+            .filter_map(|(task, row)| Some((task.name.clone(), 100.0 * row.quality()?.mean)))
+            .collect();
+        let words: Vec<String> =
+            qualities.iter().map(|(name, quality)| format!("{name} {quality:.2}")).collect();
+        let reached = whole.then_some(qualities.iter().all(|(_, quality)| *quality >= least));
+        (!qualities.is_empty()).then(|| Outcome { measured: format!("{at}: {}", words.join(", ")), reached })
+    }
+
+    fn spent(&self, comparison: &Comparison, within: f64) -> Outcome {
+        let runs = self.rows(comparison).flat_map(|(task, row)| {
+            row.points.iter().map(move |point| (task, row.budget, point.flops_ratio / row.budget - 1.0))
+        });
+        let worst = runs.max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
+        match worst {
+            None => Outcome { measured: "not measured".into(), reached: None },
+            Some((task, budget, off)) => Outcome {
+                measured: format!(
+                    "{:+.2} % at most ({} at {})",
+                    100.0 * off,
+                    task.name,
+                    units::percent_round(budget)
+                ),
+                reached: Some(off.abs() <= within),
+            },
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A comparison as a part of a Markdown page: its bars, its tables, and its pictures as files beside the page.
+
+use std::fmt::Write as _;
+
+use super::bars::Bar;
+use super::plots::{self, Axis};
+use super::tables::{self, Cells};
+use super::{Comparison, Paired, Summary};
+use crate::style;
+use crate::svg::styled;
+use crate::units;
+
+/// Colours of the lines.
+const STYLE: &str = include_str!("compare.css");
+
+/// A part of a page, and the pictures that it shows.
+#[derive(Clone, Debug, Default)]
+pub struct ResultsPart {
+    /// From its second-level heading on.
+    pub markdown: String,
+    /// File name and content.
+    pub pictures: Vec<(String, String)>,
+}
+
+/// The part of `comparison`; `lines` stand below its heading, its pictures are found in `folder`, and their names begin with
+/// `stem`.
+pub fn results_part(
+    comparison: &Comparison,
+    bars: &[Bar],
+    lines: &[String],
+    folder: &str,
+    stem: &str,
+) -> ResultsPart {
+    let mut part = ResultsPart::default();
+    let _ = writeln!(part.markdown, "## {}\n", plain(&comparison.title));
+    lines.iter().for_each(|line| part.markdown.push_str(&format!("{line}\n\n")));
+    part.bars(comparison, bars);
+    if comparison.tasks.len() > 1 {
+        part.markdown.push_str("### All tasks\n\n");
+        let summary = plots::summary(comparison);
+        part.picture(summary, folder, format!("{stem}.svg"), "Mean quality relative to full fine-tuning");
+        let groups = tables::groups(comparison).into_iter().map(Some);
+        let cells = [None].into_iter().chain(groups).filter_map(|group| tables::of_all(comparison, group));
+        cells.for_each(|cells| part.table(&cells));
+        if let Some(cells) = lead(comparison) {
+            part.table(&cells);
+        }
+    }
+    for task in &comparison.tasks {
+        let _ = writeln!(part.markdown, "### {}\n", plain(&task.name));
+        let pictures = [("flops", plots::quality(task, Axis::Flops)), ("course", plots::courses(task))];
+        for (what, picture) in pictures {
+            let alt = format!("{}: {what}", task.name);
+            part.picture(picture, folder, format!("{stem}-{}-{what}.svg", task.name), &alt);
+        }
+        part.table(&tables::of_task(task));
+    }
+    part
+}
+
+impl ResultsPart {
+    fn bars(&mut self, comparison: &Comparison, bars: &[Bar]) {
+        if bars.is_empty() {
+            return;
+        }
+        self.markdown.push_str("### Bars\n\n| bar | measured | |\n|---|---|---|\n");
+        for bar in bars {
+            let outcome = bar.outcome(comparison);
+            let verdict = match outcome.reached {
+                Some(true) => "reached",
+                Some(false) => "**missed**",
+                None => "open",
+            };
+            let _ = writeln!(
+                self.markdown,
+                "| {} | {} | {verdict} |",
+                plain(&bar.what),
+                plain(&outcome.measured)
+            );
+        }
+        self.markdown.push('\n');
+    }
+
+    fn picture(&mut self, picture: Option<String>, folder: &str, name: String, alt: &str) {
+        let Some(picture) = picture else { return };
+        let _ = writeln!(self.markdown, "![{}]({folder}/{name})\n", plain(alt));
+        self.pictures.push((name, styled(&picture, &format!("{}{STYLE}", style::PICTURE))));
+    }
+
+    fn table(&mut self, cells: &Cells) {
+        let _ = writeln!(self.markdown, "{}:\n", plain(&cells.heading));
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| plain(cell)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        self.markdown.push_str(&line(&cells.header));
+        let rule = |column: usize| if column < cells.text { "---" } else { "---:" };
+        let rules: Vec<&str> = (0..cells.header.len()).map(rule).collect();
+        let _ = writeln!(self.markdown, "|{}|", rules.join("|"));
+        cells.rows.iter().for_each(|row| self.markdown.push_str(&line(row)));
+        self.markdown.push('\n');
+        cells.notes.iter().for_each(|note| self.markdown.push_str(&format!("* {}\n", plain(note))));
+        if !cells.notes.is_empty() {
+            self.markdown.push('\n');
+        }
+    }
+}
+
+/// How far `rgft` is above the others, with intervals.
+fn lead(comparison: &Comparison) -> Option<Cells> {
+    let mut rows = Vec::new();
+    for summary in Summary::of(comparison, None) {
+        for standing in summary.standings.iter().filter(|standing| standing.name != "rgft") {
+            let Some(paired) = Paired::of(comparison, None, summary.budget, "rgft", &standing.name) else {
+                continue;
+            };
+            let [low, high] = paired.interval.map(|end| format!("{:+.2}", 100.0 * end));
+            rows.push(vec![
+                standing.name.clone(),
+                units::percent_round(summary.budget),
+                format!("{:+.2}", 100.0 * paired.mean),
+                format!("[{low}, {high}]"),
+                format!("{} × {}", paired.tasks, paired.seeds),
+            ]);
+        }
+    }
+    let header = ["rgft minus", "budget", "difference, %", "95 % interval", "tasks × seeds"];
+    (!rows.is_empty()).then(|| Cells {
+        heading:
+            "rgft's lead: paired difference in quality relative to full, bootstrap over seeds within tasks"
+                .into(),
+        text: 1,
+        header: header.map(String::from).to_vec(),
+        rows,
+        notes: Vec::new(),
+    })
+}
+
+/// As text of a table's cell.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
+}
