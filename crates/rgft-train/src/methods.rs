@@ -16,7 +16,8 @@ mod s2ft;
 mod selective_backprop;
 mod turns;
 
-use rgft_core::{Component, ComponentKind, Extent, Granularity};
+use rgft_core::{Component, ComponentKind, Extent, Granularity, Signal};
+use rgft_data::Objective;
 use rgft_nn::models::{self, Model, Site, SiteKind};
 
 use crate::costs::{self, Costs};
@@ -127,6 +128,11 @@ pub trait Method {
         None
     }
 
+    /// Whether what lies below a cut may be frozen in some step.
+    fn may_freeze(&self) -> bool {
+        self.fixed().is_none_or(|plan| plan.cut > 0)
+    }
+
     /// Whether the run ends with its epochs, if not with its budget before; else with its budget alone.
     fn ends_with_epochs(&self) -> bool {
         true
@@ -200,9 +206,27 @@ fn cheapest_step(model: &Model, components: &[Component], extent: &Extent, updat
         + update_flops * scalars as u64
 }
 
+/// Indices of the components that those who freeze the model train all the same: the task head's, but not a language
+/// model's, which is as pre-trained as all else.
+fn new_heads(work: &Workload) -> Vec<usize> {
+    match work.objective {
+        Objective::NextToken => Vec::new(),
+        _ => task_heads(&work.components),
+    }
+}
+
 /// Indices of the task head's components.
 fn task_heads(components: &[Component]) -> Vec<usize> {
     (0..components.len()).filter(|&i| components[i].kind == ComponentKind::TaskHead).collect()
+}
+
+/// What a method's looks measure: some are defined by it.
+pub fn signal(recipe: &Recipe) -> Signal {
+    match recipe.method {
+        MethodName::AutoRgn => Signal::Exact,
+        MethodName::GreenTrainer => Signal::Absolute,
+        _ => recipe.signal,
+    }
 }
 
 /// The granularity that a method works at.

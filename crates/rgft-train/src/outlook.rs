@@ -76,7 +76,8 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let engine = Workload::engine(recipe);
     let budget = recipe.budget * full_equivalent as f64;
     let nowhere = vec![0; model.levels()];
-    let mut tracker = Tracker::new(model, &work.components, recipe.signal, recipe.beta, recipe.seed);
+    let mut tracker =
+        Tracker::new(model, &work.components, methods::signal(recipe), recipe.beta, recipe.seed);
     let standing = Standing {
         step: 0,
         costs: &costs,
@@ -91,7 +92,12 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     while !method.is_planning() {
         method.plan(standing);
     }
-    let mut basis = "the method's definition";
+    let mut basis = match method.selectivity() {
+        Some(_) => {
+            "the method's definition; every example passes forward besides, and a part of them make such steps"
+        }
+        None => "the method's definition",
+    };
     if let Some(request) = method.probe(standing) {
         basis = "one look at the untrained model";
         let first_pass = (0..batches.steps_per_epoch().min(steps)).flat_map(|step| batches.step(step));

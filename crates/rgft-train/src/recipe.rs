@@ -88,6 +88,8 @@ pub struct Recipe {
     pub lora_alpha: f64,
     pub s2ft_part: f64,
     pub lisa_layers: usize,
+    pub lisa_interval: usize,
+    pub badam_interval: usize,
     pub step_ratio: f64,
     pub selectivity: f64,
     /// Globs.
@@ -224,6 +226,8 @@ impl Recipe {
             lora_alpha: Some(self.lora_alpha),
             s2ft_part: Some(self.s2ft_part),
             lisa_layers: Some(self.lisa_layers),
+            lisa_interval: Some(self.lisa_interval),
+            badam_interval: Some(self.badam_interval),
             step_ratio: Some(self.step_ratio),
             selectivity: Some(self.selectivity),
             only: texts(&self.only),

@@ -177,7 +177,8 @@ impl<'a> Trainer<'a> {
             warmup_steps: recipe.warmup * scheduled as f64,
             total_steps: scheduled,
         };
-        let tracker = Tracker::new(model, &work.components, recipe.signal, recipe.beta, recipe.seed);
+        let tracker =
+            Tracker::new(model, &work.components, methods::signal(recipe), recipe.beta, recipe.seed);
         let look = tracker.forecast_each(model, &priced(&batches, work));
         let optimizer = Optimizer::new(recipe, model.parameters(), &work.components);
         let guard = guard_of(recipe, &work.components);
@@ -270,7 +271,7 @@ impl<'a> Trainer<'a> {
 
     /// Batch norms of what will be frozen take over the statistics of these data.
     fn calibrate(&mut self) -> Result<(), TrainError> {
-        let freezes = self.method.fixed().is_none_or(|plan| plan.cut > 0);
+        let freezes = self.method.may_freeze();
         let has_statistics = self.work.model.parameters().iter().any(|parameter| parameter.buffer);
         if !freezes || !has_statistics || self.recipe.calibration_batches == 0 {
             return Ok(());
@@ -313,12 +314,23 @@ impl<'a> Trainer<'a> {
         ask(&mut *self.method, standing)
     }
 
+    /// Passes over the training data after `steps` steps.
+    fn epochs(&self, steps: usize) -> f64 {
+        match &self.screening {
+            Some(screening) => screening.passed as f64 / self.work.train.len() as f64,
+            None => steps as f64 / self.epoch_steps as f64,
+        }
+    }
+
     fn is_validation_due(&self, steps: usize) -> bool {
         if steps == self.total_steps {
             return true;
         }
         match self.recipe.validate_every {
             Some(every) => steps.is_multiple_of(every),
+            None if self.recipe.budget >= 1.0 && self.screening.is_some() => {
+                self.epochs(steps) as usize > self.curve.len()
+            }
             None if self.recipe.budget >= 1.0 => steps.is_multiple_of(self.epoch_steps.min(self.total_steps)),
             None => {
                 let since = self.ledger.total() - self.validated_at.1;
@@ -505,7 +517,7 @@ impl<'a> Trainer<'a> {
         }
         Ok(Some(Event::Step {
             step,
-            epoch: (step + 1) as f64 / self.epoch_steps as f64,
+            epoch: self.epochs(step + 1),
             loss,
             learning_rate: self.recipe.learning_rate * factor,
             gradient_norm,
@@ -588,7 +600,7 @@ impl<'a> Trainer<'a> {
             }
         }
         self.clock.eval += begun.elapsed();
-        let epoch = steps as f64 / self.epoch_steps as f64;
+        let epoch = self.epochs(steps);
         let (flops, seconds) = (self.ledger.total(), self.clock.train.as_secs_f64());
         self.emit(&Event::Validation { step: steps, epoch, metrics, flops, seconds, best })?;
         let since = self.best.as_ref().map_or(0, |best| self.curve.len() - best.validations);

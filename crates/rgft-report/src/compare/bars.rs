@@ -41,6 +41,19 @@ pub struct Outcome {
     pub reached: Option<bool>,
 }
 
+impl Outcome {
+    /// All of them together: a miss stays a miss, whatever is still to come.
+    fn all(parts: Vec<Self>, separator: &str) -> Self {
+        let missed = parts.iter().any(|part| part.reached == Some(false));
+        let open = parts.is_empty() || parts.iter().any(|part| part.reached.is_none());
+        let measured = parts.into_iter().map(|part| part.measured).collect::<Vec<_>>().join(separator);
+        Self {
+            measured: if measured.is_empty() { "not measured".into() } else { measured },
+            reached: (missed || !open).then_some(!missed),
+        }
+    }
+}
+
 impl Bar {
     /// Whether it says what is measured, once.
     ///
@@ -50,6 +63,9 @@ impl Bar {
         let said = [self.points, self.quality, self.seconds, self.spent].iter().flatten().count()
             + usize::from(!self.above.is_empty());
         match said {
+            1 if self.surely && self.above.is_empty() => {
+                Err(format!("bar {:?}: surely goes with above", self.what))
+            }
             1 => Ok(()),
             _ => {
                 Err(format!("bar {:?}: expected one of points, above, quality, seconds and spent", self.what))
@@ -59,22 +75,16 @@ impl Bar {
 
     /// How it stands.
     pub fn outcome(&self, comparison: &Comparison) -> Outcome {
-        let mut budgets: Vec<f64> = self.rows(comparison).map(|(_, row)| row.budget).collect();
-        budgets.sort_by(f64::total_cmp);
-        budgets.dedup();
-        let parts: Vec<Outcome> = match (&self.spent, self.budgets.is_empty()) {
-            (Some(spent), _) => vec![self.spent(comparison, *spent)],
-            (None, true) => budgets.into_iter().map(|budget| self.at(comparison, budget)).collect(),
-            (None, false) => self.budgets.iter().map(|&budget| self.at(comparison, budget)).collect(),
-        };
-        let reached = if parts.is_empty() || parts.iter().any(|part| part.reached.is_none()) {
-            // A miss stays a miss, whatever is still to come.
-            parts.iter().any(|part| part.reached == Some(false)).then_some(false)
-        } else {
-            Some(parts.iter().all(|part| part.reached == Some(true)))
-        };
-        let measured = parts.into_iter().map(|part| part.measured).collect::<Vec<_>>().join("; ");
-        Outcome { measured: if measured.is_empty() { "not measured".into() } else { measured }, reached }
+        if let Some(spent) = self.spent {
+            return self.spent(comparison, spent);
+        }
+        let mut budgets = self.budgets.clone();
+        if budgets.is_empty() {
+            budgets = self.rows(comparison).map(|(_, row)| row.budget).collect();
+            budgets.sort_by(f64::total_cmp);
+            budgets.dedup();
+        }
+        Outcome::all(budgets.into_iter().map(|budget| self.at(comparison, budget)).collect(), "; ")
     }
 
     fn tasks<'a>(&'a self, comparison: &'a Comparison) -> impl Iterator<Item = &'a TaskResults> {
@@ -105,18 +115,17 @@ impl Bar {
             let measured = format!("{at}: {:+.2}{error} points{without}", points.mean);
             return Outcome { measured, reached: whole.then_some(points.mean >= least) };
         }
-        let mut words = Vec::new();
-        let mut reached = true;
-        for other in &self.above {
+        let against = |other: &String| {
             let Some(paired) = Paired::of(comparison, self.group.as_deref(), budget, "rgft", other) else {
-                return missing;
+                return Outcome { measured: format!("{other} not measured"), reached: None };
             };
             let [low, high] = paired.interval.map(|end| 100.0 * end);
-            words.push(format!("{:+.2} % [{low:+.2}, {high:+.2}] over {other}", 100.0 * paired.mean));
-            reached &= if self.surely { paired.is_above() } else { paired.mean >= 0.0 };
-        }
-        let measured = format!("{at}: {}{without}", words.join(", "));
-        Outcome { measured, reached: whole.then_some(reached) }
+            let measured = format!("{:+.2} % [{low:+.2}, {high:+.2}] over {other}", 100.0 * paired.mean);
+            let reached = if self.surely { paired.is_above() } else { paired.mean >= 0.0 };
+            Outcome { measured, reached: whole.then_some(reached) }
+        };
+        let all = Outcome::all(self.above.iter().map(against).collect(), ", ");
+        Outcome { measured: format!("{at}: {}{without}", all.measured), ..all }
     }
 
     /// Task by task.
@@ -134,18 +143,22 @@ impl Bar {
             return (!ratios.is_empty()).then(|| Outcome { measured, reached: all.then_some(mean <= most) });
         }
         let least = self.quality?;
-        let qualities: Vec<(String, f64)> = rows
-            .iter()
-            .filter_map(|(task, row)| Some((task.name.clone(), 100.0 * row.quality()?.mean)))
-            .collect();
-        let words: Vec<String> =
-            qualities.iter().map(|(name, quality)| format!("{name} {quality:.2}")).collect();
-        let reached = whole.then_some(qualities.iter().all(|(_, quality)| *quality >= least));
-        (!qualities.is_empty()).then(|| Outcome { measured: format!("{at}: {}", words.join(", ")), reached })
+        let of_task = |(task, row): &(&TaskResults, &Row)| {
+            let quality =
+                row.quality().filter(|_| row.missing.is_empty()).map(|quality| 100.0 * quality.mean);
+            let measured = quality.map_or("not measured".into(), |quality| format!("{quality:.2}"));
+            let reached = quality.map(|quality| quality >= least);
+            Outcome { measured: format!("{} {measured}", task.name), reached }
+        };
+        let all = Outcome::all(rows.iter().map(of_task).collect(), ", ");
+        Some(Outcome { measured: format!("{at}: {}", all.measured), ..all })
     }
 
     fn spent(&self, comparison: &Comparison, within: f64) -> Outcome {
-        let runs = self.rows(comparison).flat_map(|(task, row)| {
+        let is_meant = |row: &Row| self.budgets.is_empty() || self.budgets.contains(&row.budget);
+        let rows: Vec<_> = self.rows(comparison).filter(|(_, row)| is_meant(row)).collect();
+        let whole = rows.iter().all(|(_, row)| row.missing.is_empty() && !row.points.is_empty());
+        let runs = rows.iter().flat_map(|(task, row)| {
             row.points.iter().map(move |point| (task, row.budget, point.flops_ratio / row.budget - 1.0))
         });
         let worst = runs.max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
@@ -158,7 +171,7 @@ impl Bar {
                     task.name,
                     units::percent_round(budget)
                 ),
-                reached: Some(off.abs() <= within),
+                reached: Some(off.abs() <= within).filter(|within| whole || !within),
             },
         }
     }

@@ -2,13 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::Comparison;
 use super::bars::Bar;
 use super::plots::{self, Axis};
 use super::tables::{self, Cells};
-use super::{Comparison, Paired, Summary};
 use crate::style;
 use crate::svg::styled;
-use crate::units;
 
 /// Colours of the lines.
 const STYLE: &str = include_str!("compare.css");
@@ -32,7 +31,7 @@ pub fn results_part(
     stem: &str,
 ) -> ResultsPart {
     let mut part = ResultsPart::default();
-    let _ = writeln!(part.markdown, "## {}\n", plain(&comparison.title));
+    let _ = writeln!(part.markdown, "## {}\n", cell(&comparison.title));
     lines.iter().for_each(|line| part.markdown.push_str(&format!("{line}\n\n")));
     part.bars(comparison, bars);
     if comparison.tasks.len() > 1 {
@@ -42,16 +41,16 @@ pub fn results_part(
         let groups = tables::groups(comparison).into_iter().map(Some);
         let cells = [None].into_iter().chain(groups).filter_map(|group| tables::of_all(comparison, group));
         cells.for_each(|cells| part.table(&cells));
-        if let Some(cells) = lead(comparison) {
+        if let Some(cells) = tables::lead(comparison) {
             part.table(&cells);
         }
     }
     for task in &comparison.tasks {
-        let _ = writeln!(part.markdown, "### {}\n", plain(&task.name));
+        let _ = writeln!(part.markdown, "### {}\n", cell(&task.name));
         let pictures = [("flops", plots::quality(task, Axis::Flops)), ("course", plots::courses(task))];
         for (what, picture) in pictures {
             let alt = format!("{}: {what}", task.name);
-            part.picture(picture, folder, format!("{stem}-{}-{what}.svg", task.name), &alt);
+            part.picture(picture, folder, format!("{stem}-{}-{what}.svg", file_name(&task.name)), &alt);
         }
         part.table(&tables::of_task(task));
     }
@@ -71,26 +70,22 @@ impl ResultsPart {
                 Some(false) => "**missed**",
                 None => "open",
             };
-            let _ = writeln!(
-                self.markdown,
-                "| {} | {} | {verdict} |",
-                plain(&bar.what),
-                plain(&outcome.measured)
-            );
+            let _ =
+                writeln!(self.markdown, "| {} | {} | {verdict} |", cell(&bar.what), cell(&outcome.measured));
         }
         self.markdown.push('\n');
     }
 
     fn picture(&mut self, picture: Option<String>, folder: &str, name: String, alt: &str) {
         let Some(picture) = picture else { return };
-        let _ = writeln!(self.markdown, "![{}]({folder}/{name})\n", plain(alt));
+        let _ = writeln!(self.markdown, "![{}]({folder}/{name})\n", cell(alt));
         self.pictures.push((name, styled(&picture, &format!("{}{STYLE}", style::PICTURE))));
     }
 
     fn table(&mut self, cells: &Cells) {
-        let _ = writeln!(self.markdown, "{}:\n", plain(&cells.heading));
+        let _ = writeln!(self.markdown, "{}:\n", cell(&cells.heading));
         let line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| plain(cell)).collect();
+            let cells: Vec<String> = cells.iter().map(|text| cell(text)).collect();
             format!("| {} |\n", cells.join(" | "))
         };
         self.markdown.push_str(&line(&cells.header));
@@ -99,44 +94,19 @@ impl ResultsPart {
         let _ = writeln!(self.markdown, "|{}|", rules.join("|"));
         cells.rows.iter().for_each(|row| self.markdown.push_str(&line(row)));
         self.markdown.push('\n');
-        cells.notes.iter().for_each(|note| self.markdown.push_str(&format!("* {}\n", plain(note))));
+        cells.notes.iter().for_each(|note| self.markdown.push_str(&format!("* {}\n", cell(note))));
         if !cells.notes.is_empty() {
             self.markdown.push('\n');
         }
     }
 }
 
-/// How far `rgft` is above the others, with intervals.
-fn lead(comparison: &Comparison) -> Option<Cells> {
-    let mut rows = Vec::new();
-    for summary in Summary::of(comparison, None) {
-        for standing in summary.standings.iter().filter(|standing| standing.name != "rgft") {
-            let Some(paired) = Paired::of(comparison, None, summary.budget, "rgft", &standing.name) else {
-                continue;
-            };
-            let [low, high] = paired.interval.map(|end| format!("{:+.2}", 100.0 * end));
-            rows.push(vec![
-                standing.name.clone(),
-                units::percent_round(summary.budget),
-                format!("{:+.2}", 100.0 * paired.mean),
-                format!("[{low}, {high}]"),
-                format!("{} × {}", paired.tasks, paired.seeds),
-            ]);
-        }
-    }
-    let header = ["rgft minus", "budget", "difference, %", "95 % interval", "tasks × seeds"];
-    (!rows.is_empty()).then(|| Cells {
-        heading:
-            "rgft's lead: paired difference in quality relative to full, bootstrap over seeds within tasks"
-                .into(),
-        text: 1,
-        header: header.map(String::from).to_vec(),
-        rows,
-        notes: Vec::new(),
-    })
+/// A task's name as part of a file's.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect()
 }
 
 /// As text of a table's cell.
-fn plain(text: &str) -> String {
+fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ").replace('<', "&lt;")
 }

@@ -88,14 +88,4 @@ impl Summary {
         let standings = standings.filter(|standings| !standings.is_empty())?;
         Some(Self { budget, tasks: tasks.len() - left_out.len(), left_out, standings })
     }
-
-    /// How far `name` is above each other method in mean relative quality: the other's name, and the difference.
-    pub fn lead(&self, name: &str) -> Vec<(String, Estimate)> {
-        let of = |standing: &Standing| standing.relative;
-        let Some(mine) = self.standings.iter().find(|standing| standing.name == name).and_then(of) else {
-            return Vec::new();
-        };
-        let others = self.standings.iter().filter(|standing| standing.name != name);
-        others.filter_map(|other| Some((other.name.clone(), mine.minus(of(other)?)))).collect()
-    }
 }

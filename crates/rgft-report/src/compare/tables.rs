@@ -1,6 +1,6 @@
 //! The tables of a comparison, as cells; and all of them as plain text.
 
-use super::{Comparison, Estimate, Summary, TaskResults};
+use super::{Comparison, Estimate, Paired, Summary, TaskResults};
 use crate::terminal::{align, clean, plain, trimmed};
 use crate::units;
 
@@ -101,27 +101,26 @@ pub(super) fn of_all(comparison: &Comparison, group: Option<&str>) -> Option<Cel
 
 /// How far `rgft` is above the others, budget by budget.
 pub(super) fn lead(comparison: &Comparison) -> Option<Cells> {
-    let summaries = Summary::of(comparison, None);
     let others: Vec<String> = comparison.names().into_iter().filter(|name| name != "rgft").collect();
-    let rows: Vec<Vec<String>> = summaries
-        .iter()
-        .filter_map(|summary| {
-            let lead = summary.lead("rgft");
-            let cell = |other: &String| {
-                let found = lead.iter().find(|(name, _)| name == other);
-                found.map(|(_, difference)| signed(*difference, 100.0)).unwrap_or_default()
+    let at = |summary: &Summary| {
+        let cell = |other: &String| {
+            let paired = Paired::of(comparison, None, summary.budget, "rgft", other);
+            let words = |Paired { mean, interval: [low, high], .. }| {
+                format!("{:+.2} [{:+.2}, {:+.2}]", 100.0 * mean, 100.0 * low, 100.0 * high)
             };
-            let budget = units::percent_round(summary.budget);
-            (!lead.is_empty()).then(|| [budget].into_iter().chain(others.iter().map(cell)).collect())
-        })
-        .collect();
-    if rows.is_empty() {
-        return None;
-    }
+            paired.map(words).unwrap_or_default()
+        };
+        let budget = units::percent_round(summary.budget);
+        let cells: Vec<String> = others.iter().map(cell).collect();
+        let is_empty = cells.iter().all(String::is_empty);
+        (!is_empty).then(|| [vec![budget], cells].concat())
+    };
+    let rows: Vec<Vec<String>> = Summary::of(comparison, None).iter().filter_map(at).collect();
     let against = others.iter().map(|name| format!("− {}", clean(name)));
     let header = ["budget".to_owned()].into_iter().chain(against).collect();
-    let heading = "rgft's lead: difference in mean relative quality, %, ± standard error".to_owned();
-    Some(Cells { heading, text: 1, header, rows, notes: Vec::new() })
+    let heading =
+        "rgft's lead: paired difference in relative quality, %, and its 95 % interval (bootstrap over seeds)";
+    (!rows.is_empty()).then(|| Cells { heading: heading.into(), text: 1, header, rows, notes: Vec::new() })
 }
 
 /// The groups with more than one task that are not all tasks.
@@ -163,9 +162,4 @@ fn spread(estimate: Estimate, factor: f64, decimals: usize) -> String {
         Some(error) => format!("{mean:.decimals$} ± {:.decimals$}", factor * error),
         None => format!("{mean:.decimals$}"),
     }
-}
-
-fn signed(estimate: Estimate, factor: f64) -> String {
-    let sign = if estimate.mean < 0.0 { "" } else { "+" };
-    format!("{sign}{}", spread(estimate, factor, 2))
 }

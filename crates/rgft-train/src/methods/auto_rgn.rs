@@ -4,13 +4,14 @@
 //! RGN_i = √(mean of ‖g_i‖² over 5 batches) / ‖θ_i‖          w_i = RGN_i / max_j RGN_j
 //! ```
 //!
-//! Looked at anew at the beginning of each epoch, with moments that begin at zero. Nothing is skipped.
+//! Looked at anew at the beginning of each epoch, with moments that begin at zero, as long as the budget lasts, which looks
+//! are a part of. Nothing is skipped.
 //!
 //! Source: Lee et al., *Surgical fine-tuning improves adaptation to distribution shifts* (2023), Auto-RGN. Its code takes the
 //! mean of norms instead of the root of the mean of squares, and leaves batch norms out; here they take part, and a tensor
-//! of zeros, whose relative norm is none, has weight 1.
+//! of zeros, whose relative norm is none, has weight 1; and what is looked at first is learnt from in later passes.
 
-use super::looks::Looks;
+use super::looks::{Looks, epoch};
 use super::{Found, MapReport, Method, Plan, ProbeRequest, Standing};
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
@@ -21,13 +22,14 @@ const BATCHES: usize = 5;
 pub(super) struct AutoRgn {
     looks: Looks,
     weights: Vec<f64>,
+    /// Squared gradient norms, and the step before which they were looked at.
+    map: Option<(Option<usize>, Vec<f64>)>,
 }
 
 impl AutoRgn {
     pub(super) fn new(recipe: &Recipe, work: &Workload) -> Self {
-        let batch = recipe.batch_size * recipe.accumulation;
-        let epoch = work.train.len().div_ceil(batch).max(1);
-        Self { looks: Looks::new(BATCHES, epoch, batch), weights: vec![1.0; work.components.len()] }
+        let looks = Looks::new(BATCHES, epoch(recipe, work), recipe);
+        Self { looks, weights: vec![1.0; work.components.len()], map: None }
     }
 }
 
@@ -41,7 +43,12 @@ impl Method for AutoRgn {
         let relative: Vec<Option<f64>> = found.energies.iter().zip(&found.norms).map(relative).collect();
         let largest = relative.iter().flatten().copied().fold(f64::MIN_POSITIVE, f64::max);
         self.weights = relative.iter().map(|rgn| rgn.map_or(1.0, |rgn| rgn / largest)).collect();
+        self.map = Some((step.checked_sub(1), found.energies.clone()));
         Ok(self.looks.take(step, relative.into_iter().map(Option::unwrap_or_default).collect()))
+    }
+
+    fn may_freeze(&self) -> bool {
+        false
     }
 
     fn plan(&mut self, _: Standing) -> Option<Plan> {
@@ -55,7 +62,7 @@ impl Method for AutoRgn {
     }
 
     fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
-        self.looks.map()
+        self.map.clone()
     }
 
     fn map_report(&self) -> Option<MapReport> {

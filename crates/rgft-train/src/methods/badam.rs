@@ -1,5 +1,5 @@
 //! `badam`: block coordinate descent by Adam. The task head, and one layer after the other from the last to the first, each
-//! for K steps (`refresh`) with moments that begin at zero.
+//! for K steps (`badam-interval`) with moments that begin at zero.
 //!
 //! Backward ends at the layer whose turn it is.
 //!
@@ -8,7 +8,7 @@
 //! layer to have a turn has shorter ones. Moments of the head begin anew too. Here the prefix cache serves what lies below
 //! the cut.
 
-use super::task_heads;
+use super::new_heads;
 use super::turns::{Turns, layers};
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
@@ -16,6 +16,6 @@ use crate::{TrainError, Workload};
 pub(super) fn badam(recipe: &Recipe, work: &Workload) -> Result<Turns, TrainError> {
     let mut layers = layers(&work.components);
     layers.reverse();
-    let turns = layers.into_iter().map(|layer| vec![layer]).collect::<Vec<_>>().into_iter().cycle();
-    Turns::new(recipe, work, task_heads(&work.components), 1, true, turns)
+    let turns = layers.into_iter().map(|layer| vec![layer]).cycle();
+    Turns::new(recipe, work, new_heads(work), 1, recipe.badam_interval, true, turns)
 }

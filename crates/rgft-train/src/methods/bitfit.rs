@@ -1,13 +1,14 @@
 //! `bitfit`: the task head and every bias, those of norms among them.
 //!
-//! No weight gradient is computed but the head's; `δ` goes all the way down.
+//! No weight gradient is computed but the head's; `δ` goes all the way down. A language model's output map stays frozen.
 //!
 //! Source: Ben Zaken et al., *BitFit: simple parameter-efficient fine-tuning for transformer-based masked language models*
 //! (2022). Convolutional nets without biases have those of their batch norms.
 
-use rgft_core::{Component, ComponentKind};
+use rgft_core::Component;
 
 use super::fixed::Fixed;
+use super::new_heads;
 use crate::{TrainError, Workload};
 
 pub(super) fn bitfit(work: &Workload) -> Result<Fixed, TrainError> {
@@ -19,7 +20,8 @@ pub(super) fn bitfit(work: &Workload) -> Result<Fixed, TrainError> {
         });
     }
     let is_bias = |component: &Component| component.slices.iter().all(|s| biases.contains(&s.parameter));
-    Ok(Fixed::of(&work.components, work.model.levels(), |_, component| {
-        component.kind == ComponentKind::TaskHead || is_bias(component)
+    let heads = new_heads(work);
+    Ok(Fixed::of(&work.components, work.model.levels(), |i, component| {
+        heads.contains(&i) || is_bias(component)
     }))
 }

@@ -10,12 +10,12 @@
 //! Source: Huang et al., *Towards green AI in fine-tuning large language models via adaptive backpropagation* (2024). Its code
 //! takes two steps on the batch and multiplies the first's step with the second's gradient, moments included. As there, a
 //! ratio that not even forward fits in becomes forward and 5 % of backward. Backward ends at a level here, not within one;
-//! a fresh task head is always chosen; the prefix cache serves what lies below the cut, which the ratio does not count on.
+//! a fresh task head is always chosen; what is looked at first is learnt from in later passes; the prefix cache serves what lies below the cut, which the ratio does not count on.
 
-use rgft_core::Component;
+use rgft_core::{Component, ComponentKind};
 
-use super::looks::Looks;
-use super::{Found, MapReport, Method, Plan, ProbeRequest, Standing};
+use super::looks::{Looks, epoch};
+use super::{Found, MapReport, Method, Plan, ProbeRequest, Standing, task_heads};
 use crate::costs::Costs;
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
@@ -35,12 +35,11 @@ pub(super) struct GreenTrainer {
 
 impl GreenTrainer {
     pub(super) fn new(recipe: &Recipe, work: &Workload) -> Self {
-        let batch = recipe.batch_size * recipe.accumulation;
-        let interval = INTERVAL * work.train.len().div_ceil(batch).max(1);
+        let interval = INTERVAL * epoch(recipe, work);
         Self {
             components: work.components.clone(),
             step_ratio: recipe.step_ratio,
-            looks: Looks::new(1, interval, batch),
+            looks: Looks::new(1, interval, recipe),
         }
     }
 }
@@ -53,13 +52,18 @@ fn limit(step_ratio: f64, costs: &Costs) -> f64 {
     if wanted > forward { wanted } else { forward + LEAST_BACKWARD * (costs.full - forward) }
 }
 
+fn is_new_head(component: &Component) -> bool {
+    component.fresh && component.kind == ComponentKind::TaskHead
+}
+
 /// The components whose importances sum up to most within `limit`, in parts of which costs are rounded up.
 fn choose(components: &[Component], importances: &[f64], costs: &Costs, limit: f64) -> Vec<usize> {
     let (mut best, mut chosen) = (f64::NEG_INFINITY, Vec::new());
     for cut in 0..costs.cut.len() {
         let price = |i: usize| costs.component_at(i, components[i].depth, cut);
         let above: Vec<usize> = (0..components.len()).filter(|&i| components[i].depth >= cut).collect();
-        let (fresh, others): (Vec<usize>, Vec<usize>) = above.into_iter().partition(|&i| components[i].fresh);
+        let (fresh, others): (Vec<usize>, Vec<usize>) =
+            above.into_iter().partition(|&i| is_new_head(&components[i]));
         let rest = limit - costs.prefix[cut] - costs.cut[cut] - fresh.iter().map(|&i| price(i)).sum::<f64>();
         if rest < 0.0 && cut + 1 < costs.cut.len() {
             continue;
@@ -110,12 +114,11 @@ impl Method for GreenTrainer {
         let nothing = vec![0.0; self.components.len()];
         let importances = self.looks.report().map_or(&nothing, |report| &report.energies);
         let limit = limit(self.step_ratio, standing.costs);
-        let active = choose(&self.components, importances, standing.costs, limit);
+        let mut active = choose(&self.components, importances, standing.costs, limit);
+        if active.is_empty() {
+            active = task_heads(&self.components);
+        }
         Some(Plan::uniform(&self.components, standing.costs.cut.len(), active))
-    }
-
-    fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
-        self.looks.map()
     }
 
     fn map_report(&self) -> Option<MapReport> {
@@ -126,15 +129,13 @@ impl Method for GreenTrainer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use proptest::prelude::*;
-    use rgft_core::ComponentKind;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn component(depth: usize, fresh: bool) -> Component {
         Component {
             name: String::new(),
-            kind: ComponentKind::FeedForward,
+            kind: if fresh { ComponentKind::TaskHead } else { ComponentKind::FeedForward },
             layer: None,
             depth,
             slices: Vec::new(),

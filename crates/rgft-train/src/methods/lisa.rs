@@ -1,5 +1,5 @@
 //! `lisa`: embeddings, the task head and whatever else belongs to no layer, and γ layers (`lisa-layers`) drawn at random
-//! every K steps (`refresh`).
+//! every K steps (`lisa-interval`).
 //!
 //! `δ` goes all the way down to the embeddings; no weight gradient of the other layers is computed. Moments of a layer stand
 //! still until it is drawn again.
@@ -24,5 +24,5 @@ pub(super) fn lisa(recipe: &Recipe, work: &Workload) -> Result<Turns, TrainError
     let turns = std::iter::repeat_with(move || {
         index::sample(&mut random, layers.len(), together).into_iter().map(|i| layers[i]).collect()
     });
-    Turns::new(recipe, work, always, together, false, turns)
+    Turns::new(recipe, work, always, together, recipe.lisa_interval, false, turns)
 }

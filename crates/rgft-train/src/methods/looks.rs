@@ -3,32 +3,39 @@
 use rgft_core::rank_correlation;
 
 use super::{MapReport, ProbeRequest, Standing};
+use crate::Workload;
+use crate::recipe::Recipe;
+
+/// Steps of an epoch.
+pub(super) fn epoch(recipe: &Recipe, work: &Workload) -> usize {
+    work.train.len().div_ceil(recipe.batch_size * recipe.accumulation).max(1)
+}
 
 /// When looks are due, and what the last one showed.
 pub(super) struct Looks {
     batches: usize,
     /// Steps between looks.
     interval: usize,
-    /// Examples of a step.
+    /// Examples of a batch.
     batch: usize,
+    /// Examples of a step.
+    step: usize,
     next: usize,
     plan_is_due: bool,
-    /// The step before which the last look was taken.
-    step: Option<usize>,
     report: Option<MapReport>,
 }
 
 impl Looks {
-    /// At `batches` batches, every `interval` steps of `batch` examples.
-    pub(super) fn new(batches: usize, interval: usize, batch: usize) -> Self {
-        Self { batches, interval, batch, next: 0, plan_is_due: true, step: None, report: None }
+    /// At `batches` batches, every `interval` steps.
+    pub(super) fn new(batches: usize, interval: usize, recipe: &Recipe) -> Self {
+        let (batch, step) = (recipe.batch_size, recipe.batch_size * recipe.accumulation);
+        Self { batches, interval, batch, step, next: 0, plan_is_due: true, report: None }
     }
 
     /// A look, if it is due and leaves enough for a step that costs `step` FLOPs per example.
     pub(super) fn request(&self, standing: &Standing, step: f64) -> Option<ProbeRequest> {
-        let batch = self.batch as f64;
-        let flops = standing.left - batch * step;
-        let is_affordable = flops > self.batches as f64 * batch * standing.look;
+        let flops = standing.left - self.step as f64 * step;
+        let is_affordable = flops > (self.batches * self.batch) as f64 * standing.look;
         let request = ProbeRequest { batches: self.batches, examples: usize::MAX, flops };
         (standing.step >= self.next && is_affordable).then_some(request)
     }
@@ -43,7 +50,7 @@ impl Looks {
             energies,
             next_interval: self.interval,
         });
-        (self.next, self.plan_is_due, self.step) = (step + self.interval, true, step.checked_sub(1));
+        (self.next, self.plan_is_due) = (step + self.interval, true);
         self.report.clone()
     }
 
@@ -54,10 +61,5 @@ impl Looks {
 
     pub(super) fn report(&self) -> Option<&MapReport> {
         self.report.as_ref()
-    }
-
-    /// As [`super::Method::map`].
-    pub(super) fn map(&self) -> Option<(Option<usize>, Vec<f64>)> {
-        Some((self.step, self.report.as_ref()?.energies.clone()))
     }
 }

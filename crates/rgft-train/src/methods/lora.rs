@@ -7,13 +7,14 @@
 //! Source: Hu et al., *LoRA: low-rank adaptation of large language models* (2022); Kalajdzievski, *A rank stabilization
 //! scaling factor for fine-tuning with LoRA* (2023). The paper adapts queries and values alone; all linear maps, as here, is
 //! what QLoRA (Dettmers et al. 2023) found to be needed to reach full fine-tuning. Dropout on adapters is left out. The output
-//! map of a language model has none, and neither have convolutions nor the maps that recurrent layers apply to their own
+//! map of a language model stays frozen and has none, and neither have convolutions nor the maps that recurrent layers apply to their own
 //! state.
 
 use rgft_core::ComponentKind;
 use rgft_nn::models::Model;
 
 use super::fixed::Fixed;
+use super::new_heads;
 use crate::recipe::{MethodName, Recipe};
 use crate::{TrainError, Workload};
 
@@ -30,7 +31,8 @@ pub(super) fn prepare(recipe: &Recipe, model: &mut Model) -> Result<(), TrainErr
 }
 
 pub(super) fn lora(work: &Workload) -> Fixed {
-    Fixed::of(&work.components, work.model.levels(), |_, component| {
-        matches!(component.kind, ComponentKind::TaskHead | ComponentKind::Adapter)
+    let heads = new_heads(work);
+    Fixed::of(&work.components, work.model.levels(), |i, component| {
+        component.kind == ComponentKind::Adapter || heads.contains(&i)
     })
 }

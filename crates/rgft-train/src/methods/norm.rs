@@ -1,14 +1,15 @@
 //! `norm`: the task head, and scale and shift of every normalisation.
 //!
-//! No weight gradient is computed but the head's; `δ` goes all the way down.
+//! No weight gradient is computed but the head's; `δ` goes all the way down. A language model's output map stays frozen.
 //!
 //! Source: Zhao et al., *Tuning LayerNorm in attention* (2024); Frankle et al., *Training BatchNorm and only BatchNorm*
 //! (2021), whose nets are random.
 
-use rgft_core::{Component, ComponentKind};
+use rgft_core::Component;
 use rgft_nn::models::SiteKind;
 
 use super::fixed::Fixed;
+use super::new_heads;
 use crate::{TrainError, Workload};
 
 pub(super) fn norm(work: &Workload) -> Result<Fixed, TrainError> {
@@ -23,7 +24,8 @@ pub(super) fn norm(work: &Workload) -> Result<Fixed, TrainError> {
         });
     }
     let is_norm = |component: &Component| component.slices.iter().all(|s| norms.contains(&s.parameter));
-    Ok(Fixed::of(&work.components, work.model.levels(), |_, component| {
-        component.kind == ComponentKind::TaskHead || is_norm(component)
+    let heads = new_heads(work);
+    Ok(Fixed::of(&work.components, work.model.levels(), |i, component| {
+        heads.contains(&i) || is_norm(component)
     }))
 }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rgft_core::ComponentKind;
 
 use super::fixed::Fixed;
-use super::task_heads;
+use super::new_heads;
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
 
@@ -37,6 +37,6 @@ pub(super) fn s2ft(recipe: &Recipe, work: &Workload) -> Result<Fixed, TrainError
             hint: "use another method",
         });
     }
-    task_heads(components).into_iter().for_each(|i| drawn[i] = true);
+    new_heads(work).into_iter().for_each(|i| drawn[i] = true);
     Ok(Fixed::of(components, work.model.levels(), |i, _| drawn[i]))
 }

@@ -6,6 +6,7 @@
 //! Source: Jiang et al., *Accelerating deep learning by focusing on the biggest losers* (2019), with its history of 1,024
 //! examples. Here the norm of the output residual stands for the loss: with two classes it orders examples alike.
 
+use super::fixed::Fixed;
 use super::{Method, Plan, Standing};
 use crate::Workload;
 
@@ -16,15 +17,17 @@ pub(super) struct SelectiveBackprop {
 
 impl SelectiveBackprop {
     pub(super) fn new(selectivity: f64, work: &Workload) -> Self {
-        let all = (0..work.components.len()).collect();
-        let plan = Plan { cut: 0, ..Plan::uniform(&work.components, work.model.levels(), all) };
-        Self { selectivity, plan: Some(plan) }
+        Self { selectivity, plan: Fixed::full(&work.components, work.model.levels()).fixed().cloned() }
     }
 }
 
 impl Method for SelectiveBackprop {
     fn selectivity(&self) -> Option<f64> {
         Some(self.selectivity)
+    }
+
+    fn may_freeze(&self) -> bool {
+        false
     }
 
     fn plan(&mut self, _: Standing) -> Option<Plan> {

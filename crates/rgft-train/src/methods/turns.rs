@@ -38,6 +38,7 @@ impl Turns {
         work: &Workload,
         always: Vec<usize>,
         together: usize,
+        most: usize,
         restarts: bool,
         turns: impl Iterator<Item = Vec<usize>> + 'static,
     ) -> Result<Self, TrainError> {
@@ -55,7 +56,7 @@ impl Turns {
             round: layers.len().div_ceil(together),
             together,
             restarts,
-            most: recipe.refresh,
+            most,
             length: 0,
             next: 0,
             batch: recipe.batch_size * recipe.accumulation,
@@ -79,8 +80,8 @@ impl Turns {
         let price = |layers: &[usize]| {
             let plan = self.plan_of(layers, levels);
             let component = |&i: &usize| costs.component_at(i, self.components[i].depth, plan.cut);
-            let below = if standing.stored.is_some() { 0.0 } else { costs.prefix[plan.cut] };
-            below + costs.cut[plan.cut] + plan.active.iter().map(component).sum::<f64>()
+            // A turn is seldom longer than an epoch, so what is stored below its cut is seldom read.
+            costs.prefix[plan.cut] + costs.cut[plan.cut] + plan.active.iter().map(component).sum::<f64>()
         };
         let runs: Vec<&[usize]> = layers.windows(self.together.min(layers.len())).collect();
         let mean = runs.iter().map(|layers| price(layers)).sum::<f64>() / runs.len() as f64;
@@ -99,6 +100,15 @@ pub(super) fn layers(components: &[Component]) -> Vec<usize> {
 }
 
 impl Method for Turns {
+    fn trainable(&self, components: &[Component]) -> usize {
+        let is_trained = |&i: &usize| components[i].layer.is_some() || self.always.contains(&i);
+        (0..components.len()).filter(is_trained).map(|i| components[i].parameters).sum()
+    }
+
+    fn may_freeze(&self) -> bool {
+        self.always.iter().all(|&i| self.components[i].depth > 0)
+    }
+
     fn plan(&mut self, standing: Standing) -> Option<Plan> {
         if standing.step < self.next {
             return None;

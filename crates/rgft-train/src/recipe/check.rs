@@ -66,6 +66,8 @@ impl RawRecipe {
             lora_rank: count("lora-rank", self.lora_rank, 8, 1)?,
             lora_alpha: number("lora-alpha", self.lora_alpha, 16.0, above_zero)?,
             s2ft_part: number("s2ft-part", self.s2ft_part, 0.05, part)?,
+            lisa_interval: count("lisa-interval", self.lisa_interval, 20, 1)?,
+            badam_interval: count("badam-interval", self.badam_interval, 50, 1)?,
             lisa_layers: count("lisa-layers", self.lisa_layers, 2, 1)?,
             selectivity: number("selectivity", self.selectivity, 2.0, |x| x > 0.0 && x <= 64.0)?,
             step_ratio: number("step-ratio", self.step_ratio, 0.5, part)?,
@@ -98,7 +100,7 @@ impl RawRecipe {
 
             granularity: word("granularity", self.granularity, "module")?,
             neuron_group: self.neuron_group.unwrap_or(0),
-            signal: word("signal", self.signal, signal(method))?,
+            signal: word("signal", self.signal, "coherent")?,
             alpha: alpha(self.alpha)?,
             beta: number("beta", self.beta, 0.9, below_one)?,
 
@@ -108,7 +110,7 @@ impl RawRecipe {
             head_first: number("head-first", self.head_first, 0.3, part)?,
             head_first_passes: number("head-first-passes", self.head_first_passes, 10.0, |x| x > 0.0)?,
             calibration_batches: self.calibration_batches.unwrap_or(4),
-            refresh: count("refresh", self.refresh, if method == MethodName::Lisa { 20 } else { 50 }, 1)?,
+            refresh: count("refresh", self.refresh, 50, 1)?,
             hysteresis: number("hysteresis", self.hysteresis, 0.1, from_zero)?,
             explore: number("explore", self.explore, 0.0, below_one)?,
             probe_interval: count("probe-interval", self.probe_interval, 50, 1)?,
@@ -265,15 +267,6 @@ fn columns(names: Vec<String>) -> Result<Vec<String>, RecipeError> {
         Ok(names)
     } else {
         Err(wrong("text-column", format!("{names:?}")))
-    }
-}
-
-/// What a method looks at, unless told otherwise.
-fn signal(method: MethodName) -> &'static str {
-    match method {
-        MethodName::AutoRgn => "exact",
-        MethodName::GreenTrainer => "absolute",
-        _ => "coherent",
     }
 }
 

@@ -255,7 +255,7 @@ recipe_keys! {
         /// Neurons per feed-forward component; 0 makes as many groups as there are heads
         "neuron-group" neuron_group: usize, Count, "0", "a whole number from 0";
         /// Statistic that a component's energy is measured by
-        "signal" signal: String, Word, "coherent for every method but auto-rgn (exact) and greentrainer (absolute)", "coherent, sketch, gram, exact, absolute, taylor, fisher, relative, covariance or depth";
+        "signal" signal: String, Word, "coherent", "coherent, sketch, gram, exact, absolute, taylor, fisher, relative, covariance or depth";
         /// What an energy is multiplied by: a word, or a table from component globs to numbers
         "alpha" alpha: RawAlpha, Alpha, "per-parameter", "per-parameter, relative, uniform, or a table from globs to numbers from 0";
         /// How much of the error map's average is kept at a look at probe-examples examples (signal coherent: at 32 examples)
@@ -281,8 +281,8 @@ recipe_keys! {
         "head-first-passes" head_first_passes: f64, Number, "10", "a number above 0";
         /// Batches whose statistics the batch norms of a frozen prefix take over before the run; 0 keeps the model's own
         "calibration-batches" calibration_batches: usize, Count, "4", "a whole number from 0";
-        /// Steps between plans; of lisa and badam the most, for fewer where the run is short
-        "refresh" refresh: usize, Count, "50 for every method but lisa (20)", "a whole number from 1";
+        /// Steps between plans
+        "refresh" refresh: usize, Count, "50", "a whole number from 1";
         /// How much better a new plan must promise to be before the old one is given up, as a part of it
         "hysteresis" hysteresis: f64, Number, "0.1", "a number from 0";
         /// Chance that a component that no plan chose is updated all the same, drawn anew for each plan
@@ -326,6 +326,10 @@ recipe_keys! {
         "s2ft-part" s2ft_part: f64, Number, "0.05", "a number above 0, up to 1";
         /// Layers that the method lisa updates at a time
         "lisa-layers" lisa_layers: usize, Count, "2", "a whole number from 1";
+        /// Steps between draws of the method lisa; fewer where the run is too short for each layer to have a turn
+        "lisa-interval" lisa_interval: usize, Count, "20", "a whole number from 1";
+        /// Steps that the method badam stays with a layer; fewer likewise
+        "badam-interval" badam_interval: usize, Count, "50", "a whole number from 1";
         /// What a step of the method greentrainer may cost, as a part of a full one
         "step-ratio" step_ratio: f64, Number, "0.5", "a number above 0, up to 1";
         /// Power of the percentile of an example's loss that selective-backprop draws it with: at 2 a third of the examples

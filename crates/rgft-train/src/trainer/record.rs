@@ -22,10 +22,9 @@ impl Trainer<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             precision: self.precision().into(),
             threads: rayon::current_num_threads(),
-            total_steps: if self.method.fixed().is_none() && self.recipe.budget < 1.0 {
-                0
-            } else {
-                self.total_steps
+            total_steps: match self.method.fixed() {
+                None if self.recipe.budget < 1.0 || !self.method.ends_with_epochs() => 0,
+                _ => self.total_steps,
             },
             parameters: self.work.model.parameters().scalars(),
             trainable_parameters: self.method.trainable(&self.work.components),
@@ -40,10 +39,7 @@ impl Trainer<'_> {
         for message in std::mem::take(&mut self.work.notes) {
             self.emit(&Event::Note { level: Level::Info, message })?;
         }
-        if recipe.cache == Cache::Auto
-            && self.cache.is_none()
-            && self.method.fixed().is_none_or(|plan| plan.cut > 0)
-        {
+        if recipe.cache == Cache::Auto && self.cache.is_none() && self.method.may_freeze() {
             let message = "no prefix cache: pictures vary from pass to pass (augment), so what lies below the cut is computed \
                            anew each time"
                 .into();
@@ -64,10 +60,18 @@ impl Trainer<'_> {
     }
 
     pub(super) fn finish(mut self, start: Instant, steps: usize) -> Result<RunOutcome, TrainError> {
-        if matches!(self.recipe.method, MethodName::Rgft | MethodName::Static) && !self.mapped {
-            let message = "no error map was made, so only the task head was trained: the run is too short, or its \
-                           budget too small";
-            self.emit(&Event::Note { level: Level::Warning, message: message.into() })?;
+        let without_a_map = match self.recipe.method {
+            MethodName::Rgft | MethodName::Static | MethodName::GreenTrainer => {
+                "only the task head was trained"
+            }
+            MethodName::AutoRgn => "all learning rates were alike",
+            _ => "",
+        };
+        if !(self.mapped || without_a_map.is_empty()) {
+            let message = format!(
+                "no error map was made, so {without_a_map}: the run is too short, or its budget too small"
+            );
+            self.emit(&Event::Note { level: Level::Warning, message })?;
         }
         // A run that its budget ended before the last validation is validated where it stands.
         while self.validated_at.0 != Some(steps) {
@@ -115,7 +119,7 @@ impl Trainer<'_> {
             memory: Memory { peak_rss_bytes: process::peak_rss_bytes() },
             convergence: Convergence::of(metric, &self.curve, larger),
             steps,
-            epochs: steps as f64 / self.epoch_steps as f64,
+            epochs: self.epochs(steps),
             threads: rayon::current_num_threads(),
             precision: self.precision().into(),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Examples pass forward in the order of full fine-tuning, and those that are drawn are gathered until they make a batch,
-//! which is then learnt from. The epochs are those of the examples that passed.
+//! which is then learnt from. The epochs are those of the examples that passed. What is drawn at the end of a pass may be learnt from in the
+//! next one's view of it, where pictures vary.
 
 use std::collections::VecDeque;
 

@@ -139,7 +139,7 @@ fn s2ft_draws_its_heads_and_neurons_once() {
 
 #[test]
 fn lisa_draws_layers_beside_embeddings_and_head() {
-    let (_, work, finished) = by(&["method=lisa", "epochs=4", "refresh=3"]);
+    let (_, work, finished) = by(&["method=lisa", "epochs=4", "lisa-interval=3"]);
     let plans = plans(&work, &finished);
     assert_eq!(plans.len(), 14, "40 steps in turns of 3");
     for (i, plan) in plans.iter().enumerate() {
@@ -157,7 +157,7 @@ fn lisa_draws_layers_beside_embeddings_and_head() {
 
 #[test]
 fn badam_takes_one_layer_after_the_other_from_the_last() {
-    let (_, work, finished) = by(&["method=badam", "epochs=2", "refresh=4"]);
+    let (_, work, finished) = by(&["method=badam", "epochs=2", "badam-interval=4"]);
     let plans = plans(&work, &finished);
     let turns: Vec<_> = plans.iter().map(|plan| (plan.step, plan.layers.clone())).collect();
     let expected = [2, 1, 0, 2, 1].map(|layer| vec![layer]);
@@ -234,4 +234,18 @@ fn selective_backprop_passes_all_forward_and_learns_from_a_third() {
     let forward = (1.0 + part) * flops.full_equivalent as f64 / 3.0;
     assert!((flops.forward as f64 / forward - 1.0).abs() < 0.05, "{flops:?}");
     assert!((flops.ratio - (1.0 / 3.0 + part)).abs() < 0.05, "{flops:?}");
+}
+
+#[test]
+fn a_run_that_only_its_budget_ends_announces_no_number_of_steps() {
+    for (method, budget, expected) in
+        [("rgft", "1", 0), ("rgft", "0.5", 0), ("full", "1", 10), ("lisa", "1", 10), ("lisa", "0.5", 0)]
+    {
+        let (_, _, finished) = by(&[&format!("method={method}"), &format!("budget={budget}"), "epochs=1"]);
+        let announced = finished.events.iter().find_map(|event| match event {
+            Event::RunStarted { total_steps, .. } => Some(*total_steps),
+            _ => None,
+        });
+        assert_eq!(announced, Some(expected), "{method} at {budget}");
+    }
 }

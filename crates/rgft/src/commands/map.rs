@@ -1,7 +1,7 @@
 //! `rgft map`: the error map alone, as JSON and as a picture.
 
 use anyhow::Result;
-use rgft_train::recipe::RawRecipe;
+use rgft_train::recipe::{MethodName, RawRecipe};
 use rgft_train::{MapOutcome, OutFolder, Workload, map};
 
 use crate::args::RecipeArgs;
@@ -19,12 +19,15 @@ pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Print
     given.require("out")?;
     // A run plans by modules, because a probe of a few batches says little of smaller parts; a map has more to go by.
     given.granularity.get_or_insert_with(|| "group".into());
+    // Components and signal are those asked for, whatever method made the model.
+    given.method = Some(MethodName::Rgft);
     // A model that was trained here is looked at with the settings of its training.
     let mut raw = match &given.model {
         Some(folder) => RawRecipe::of_trained(folder)?,
         None => RawRecipe::default(),
     };
     raw.merge(given);
+    raw.only = None;
     let recipe = raw.check()?;
     let folder = recipe.out.as_deref().map(OutFolder::for_map).transpose()?;
     let outcome = pool::run(

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rgft_train::recipe::{RawRecipe, Recipe};
+use rgft_train::recipe::{MethodName, RawRecipe, Recipe};
 use serde_json::Value;
 
 /// Settings by their keys.
@@ -14,25 +14,6 @@ pub(super) type Settings = BTreeMap<String, Value>;
 
 /// Keys that no result depends on.
 const OF_THE_PLACE: [&str; 3] = ["cache-memory", "out", "threads"];
-
-/// Methods that make no plan for a budget.
-const UNPLANNED: [&str; 15] = [
-    "full",
-    "full-short",
-    "head",
-    "last-k",
-    "only",
-    "bitfit",
-    "norm",
-    "lora",
-    "rslora",
-    "s2ft",
-    "lisa",
-    "badam",
-    "auto-rgn",
-    "greentrainer",
-    "selective-backprop",
-];
 
 /// What stands among the settings of maps, but says what the components are.
 const OF_COMPONENTS: [&str; 2] = ["granularity", "neuron-group"];
@@ -68,24 +49,22 @@ pub(super) fn digits(text: &str) -> String {
 /// Whether `method` reads the setting `key`. A method that is not known here reads everything.
 pub(super) fn reads(method: &str, key: &str) -> bool {
     let group = Recipe::keys().iter().find(|known| known.name == key).map(|known| known.group);
+    let plans = method.parse::<MethodName>().map_or(true, MethodName::plans);
     match (key, group) {
         ("budget", _) => method != "full",
         ("last-k" | "only", _) => method == key,
         ("lora-rank" | "lora-alpha", _) => ["lora", "rslora"].contains(&method),
         ("s2ft-part", _) => method == "s2ft",
-        ("lisa-layers", _) => method == "lisa",
+        ("lisa-layers" | "lisa-interval", _) => method == "lisa",
+        ("badam-interval", _) => method == "badam",
         ("selectivity", _) => method == "selective-backprop",
         ("step-ratio", _) => method == "greentrainer",
-        ("refresh", _) if ["lisa", "badam"].contains(&method) => true,
-        ("signal", _) if ["auto-rgn", "greentrainer"].contains(&method) => true,
         ("neuron-group", _) if method == "s2ft" => true,
         (_, Some("Prefix cache")) => method != "full",
         (_, Some("Plan")) if OF_EVERY_PART.iter().any(|start| key.starts_with(start)) => method != "full",
-        (key, Some("Error map")) if OF_COMPONENTS.contains(&key) => {
-            method == "only" || !UNPLANNED.contains(&method)
-        }
-        (_, Some("Error map")) => method != "random" && !UNPLANNED.contains(&method),
-        (_, Some("Plan")) => !UNPLANNED.contains(&method),
+        (key, Some("Error map")) if OF_COMPONENTS.contains(&key) => method == "only" || plans,
+        (_, Some("Error map")) => method != "random" && plans,
+        (_, Some("Plan")) => plans,
         _ => true,
     }
 }

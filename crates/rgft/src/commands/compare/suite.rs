@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rgft_report::compare::Bar;
 use rgft_train::TrainError;
-use rgft_train::recipe::{RawRecipe, RecipeError};
+use rgft_train::recipe::{MethodName, RawRecipe, RecipeError};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -134,6 +134,15 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
         );
     }
     written.bar.iter().try_for_each(Bar::check).map_err(&wrong)?;
+    let groups: Vec<&str> = tasks.iter().map(|task| task.group.as_str()).collect();
+    for bar in &written.bar {
+        if let Some(group) = bar.group.as_deref().filter(|group| only.is_empty() && !groups.contains(group)) {
+            return Err(wrong(format!("bar {:?}: no task is of the group {group}", bar.what)).into());
+        }
+        if let Some(unknown) = bar.above.iter().find(|name| name.parse::<MethodName>().is_err()) {
+            return Err(wrong(format!("bar {:?}: {unknown} is no method", bar.what)).into());
+        }
+    }
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let title = written.title.or(stem).unwrap_or_default();
     Ok(Suite { title, records: written.records, tasks, bars: written.bar })
@@ -246,6 +255,10 @@ mod tests {
         says(&TEXT.replace("seeds = 2", "sedes = 2"), &[], "sedes");
         says(&TEXT.replace("epochs = 2", "epcohs = 2"), &[], "unknown key `epcohs`");
         says(&TEXT.replace("'rgft'", "'rgtf'"), &[], "rgtf");
+        let bar = |bar: &str| TEXT.replace("[set]", &format!("[[bar]]\nwhat = 'x'\n{bar}\n[set]"));
+        says(&bar("seconds = 1.0\nspent = 0.1"), &[], "expected one of points");
+        says(&bar("points = 1.0\ngroup = 'txet'"), &[], "txet");
+        says(&bar("above = ['rgtf']"), &[], "rgtf is no method");
         says(&TEXT.replace("'grid'", "[0.0]"), &[], "expected numbers above 0");
     }
 }
