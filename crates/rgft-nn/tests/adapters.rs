@@ -14,12 +14,11 @@ use rgft_nn::{Blind, Engine, Gradients, Pass, Tape};
 const RANK: usize = 13;
 const SCALE: f32 = 0.7;
 
+/// A product's site, pass and sizes.
+type Brief = (usize, Pass, [usize; 3]);
+
 /// Outputs and gradients under `update`; the products that ran are those that were planned.
-fn run(
-    model: &Model,
-    example: &Example,
-    update: &[Slices],
-) -> (Vec<f32>, Gradients, Vec<(usize, Pass, [usize; 3])>) {
+fn run(model: &Model, example: &Example, update: &[Slices]) -> (Vec<f32>, Gradients, Vec<Brief>) {
     let engine = Engine::new(Precision::F32);
     engine.set_dropout(None);
     let needs = model.needs(update, 0, false);

@@ -239,7 +239,7 @@ fn a_page_of_results_is_made_of_records_alone() {
     let after = results();
     assert!(after.contains("% at most (faded at 50 %) | reached |"), "{after}");
     assert!(after.contains("| a wonder |") && after.contains("| **missed** |"), "{after}");
-    assert!(after.contains("4 runs on "), "{after}");
+    assert!(after.contains("4 runs, seeds 0, 1; "), "{after}");
     let picture = std::fs::read_to_string(out.join("found/small-faded-flops.svg")).unwrap();
     assert!(picture.contains("rgft"));
     assert_eq!(after, results(), "the same records, the same page");

@@ -46,7 +46,7 @@ fn every_signal_is_asked_for_every_fault() {
     assert_eq!(document(Some(&out), &["--kind", "attention-head", "--seeds", "2"]), printed);
 
     let rows = printed["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), (9 + 1) * 3);
+    assert_eq!(rows.len(), (10 + 1) * 3);
     for row in rows {
         for recall in ["recall_at_1", "recall_at_3"] {
             let mean = row[recall]["mean"].as_f64().unwrap();

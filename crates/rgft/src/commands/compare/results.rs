@@ -89,11 +89,15 @@ fn provenance(tasks: &[(&Task, &Known)]) -> String {
     });
     let searches = tasks.iter().any(|(task, _)| task.arms.iter().any(|arm| arm.choices.len() > 1));
     let rates = if searches { "the one of its list that validation chose" } else { "one for all" };
+    if made.is_empty() {
+        return "No run is on record.".into();
+    }
+    let seeds = all(&|cell, _| Some(cell.seed.to_string())).join(", ");
+    let commits = all(&|_, run| run.commit.clone()).join(", ");
     format!(
-        "{} runs, seeds {}; each method's learning rate is {rates}. Made on {}, by commits {}.",
+        "{} runs, seeds {seeds}; each method's learning rate is {rates}. Made on {}{}.",
         made.len(),
-        all(&|cell, _| Some(cell.seed.to_string())).join(", "),
         machines.join("; "),
-        all(&|_, run| run.commit.clone()).join(", "),
+        if commits.is_empty() { String::new() } else { format!(", by commits {commits}") },
     )
 }
