@@ -196,7 +196,7 @@ fn a_part_of_the_results_shows_every_task_and_its_pictures_are_files() {
         "| open |",
         "### score",
         "![Mean quality",
-        "| rgft | 1e-4 | 30 % | 2 | 86.00 ± 2.00 | +6.00 | 0.3000 | 3.00 | 0.300 |",
+        "| rgft | 1e-4 | 30 % | 2 | 86.00 ± 2.00 | +6.00 | 0.3000 | 3.00 | 0.30 |",
         "missing: rgft at 30 % seed 0: training diverged",
     ] {
         assert!(part.markdown.contains(expected), "{expected} in\n{}", part.markdown);
