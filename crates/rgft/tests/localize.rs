@@ -66,7 +66,7 @@ fn every_signal_is_asked_for_every_fault() {
     for fault in faults {
         assert!(fault["component"].as_str().unwrap().contains("head."), "{fault}");
         assert!(fault["loss_after"].as_f64() > fault["loss_before"].as_f64(), "{fault}");
-        assert_eq!(fault["answers"].as_array().unwrap().len(), 9 + 1);
+        assert_eq!(fault["answers"].as_array().unwrap().len(), 10 + 1);
     }
 }
 
@@ -75,8 +75,18 @@ fn a_table_has_the_signal_of_the_recipe_and_the_best_alpha_of_each() {
     let output = command(None, &["--signal", "fisher", "--alpha", "relative"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    for signal in ["sketch", "gram", "exact", "taylor", "relative", "covariance", "depth", "coherent", "none"]
-    {
+    for signal in [
+        "sketch",
+        "gram",
+        "exact",
+        "absolute",
+        "taylor",
+        "relative",
+        "covariance",
+        "depth",
+        "coherent",
+        "none",
+    ] {
         assert_eq!(text.lines().filter(|line| line.starts_with(signal)).count(), 1, "{signal}\n{text}");
     }
     assert!(text.lines().any(|line| line.starts_with("fisher * ") && line.contains(" relative ")), "{text}");
