@@ -6,9 +6,9 @@
 //! u = s·x·Aᵀ       v = s·δ·B       dB = δᵀ·u       dA = vᵀ·x       dx = δ·W + v·A
 //! ```
 //!
-//! No weight gradient of W is computed, and nothing saved for it but the input that dA reads: in
-//! backward u is computed anew, and v once for dA and once for dx. `A` starts at random and `B` at zero, so that a run begins with the model as it is. When it is over,
-//! [`Model::merge_adapters`] adds `s·B·A` to W.
+//! No weight gradient of W is computed, and nothing saved for it but the input that dA reads: in backward u is computed anew,
+//! and v once for dA and once for dx. `A` starts at random and `B` at zero, so that a run begins with the model as it is. When
+//! it is over, [`Model::merge_adapters`] adds `s·B·A` to W.
 //!
 //! Source: Hu et al., *LoRA: low-rank adaptation of large language models* (2022).
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Comparison, Paired, Row, Summary, TaskResults};
 use crate::units;
 
-/// What is promised. Exactly one of `points`, `above`, `quality`, `seconds` and `spent` says of what.
+/// What is promised. Exactly one of `points`, `above`, `first`, `quality`, `seconds` and `spent` says of what.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Bar {
@@ -24,6 +24,9 @@ pub struct Bar {
     /// With `above`: and whose paired difference has an interval above 0.
     #[serde(default)]
     pub surely: bool,
+    /// That no other method has a better mean rank.
+    #[serde(default)]
+    pub first: bool,
     /// The least quality on each of the tasks, in points of 100.
     pub quality: Option<f64>,
     /// The most seconds, of `full`'s on the same machine, mean over the tasks.
@@ -61,15 +64,17 @@ impl Bar {
     /// In words.
     pub fn check(&self) -> Result<(), String> {
         let said = [self.points, self.quality, self.seconds, self.spent].iter().flatten().count()
-            + usize::from(!self.above.is_empty());
+            + usize::from(!self.above.is_empty())
+            + usize::from(self.first);
         match said {
             1 if self.surely && self.above.is_empty() => {
                 Err(format!("bar {:?}: surely goes with above", self.what))
             }
             1 => Ok(()),
-            _ => {
-                Err(format!("bar {:?}: expected one of points, above, quality, seconds and spent", self.what))
-            }
+            _ => Err(format!(
+                "bar {:?}: expected one of points, above, first, quality, seconds and spent",
+                self.what
+            )),
         }
     }
 
@@ -114,6 +119,15 @@ impl Bar {
             let error = points.error.map(|error| format!(" ± {error:.2}")).unwrap_or_default();
             let measured = format!("{at}: {:+.2}{error} points{without}", points.mean);
             return Outcome { measured, reached: whole.then_some(points.mean >= least) };
+        }
+        if self.first {
+            let others = summary.standings.iter().filter(|line| line.name != "rgft");
+            let Some(best) = others.min_by(|a, b| a.rank.mean.total_cmp(&b.rank.mean)) else {
+                return missing;
+            };
+            let [mine, best_rank] = [ours.rank.mean, best.rank.mean];
+            let measured = format!("{at}: {mine:.2}, {} {best_rank:.2}{without}", best.name);
+            return Outcome { measured, reached: whole.then_some(mine <= best_rank) };
         }
         let against = |other: &String| {
             let Some(paired) = Paired::of(comparison, self.group.as_deref(), budget, "rgft", other) else {

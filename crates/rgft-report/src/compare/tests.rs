@@ -174,8 +174,12 @@ fn bars_are_reached_missed_or_open() {
     whole.tasks[0].rows[2].points[1].flops_ratio = 0.31;
     assert_eq!(reached(&whole, Bar { spent: Some(0.02), ..Bar::default() }), Some(false));
     assert_eq!(reached(&whole, Bar { points: Some(0.0), budgets: vec![0.1], ..Bar::default() }), None);
+    let first = Bar { first: true, ..Bar::default() };
+    assert_eq!(reached(&whole, first.clone()), Some(true));
+    assert_eq!(reached(&comparison(), first.clone()), None);
     let some = Bar { above: vec!["full-short".into(), "none".into()], ..Bar::default() };
     whole.tasks[0].rows[2].points.iter_mut().for_each(|point| point.quality = 0.1);
+    assert_eq!(reached(&whole, first), Some(false), "second of two");
     assert_eq!(reached(&whole, some), Some(false), "a miss stays one, whatever is not measured");
     assert_eq!(reached(&comparison(), Bar { spent: Some(0.02), ..Bar::default() }), None);
     let elsewhere = Bar { spent: Some(0.02), budgets: vec![0.5], ..Bar::default() };

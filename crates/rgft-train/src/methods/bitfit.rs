@@ -8,7 +8,6 @@
 use rgft_core::Component;
 
 use super::fixed::Fixed;
-use super::new_heads;
 use crate::{TrainError, Workload};
 
 pub(super) fn bitfit(work: &Workload) -> Result<Fixed, TrainError> {
@@ -20,8 +19,5 @@ pub(super) fn bitfit(work: &Workload) -> Result<Fixed, TrainError> {
         });
     }
     let is_bias = |component: &Component| component.slices.iter().all(|s| biases.contains(&s.parameter));
-    let heads = new_heads(work);
-    Ok(Fixed::of(&work.components, work.model.levels(), |i, component| {
-        heads.contains(&i) || is_bias(component)
-    }))
+    Ok(Fixed::with_new_heads(work, |_, component| is_bias(component)))
 }

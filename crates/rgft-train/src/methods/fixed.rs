@@ -4,8 +4,8 @@
 use globset::{Glob, GlobSetBuilder};
 use rgft_core::{Component, ComponentKind};
 
-use super::{Method, Plan, Standing};
-use crate::TrainError;
+use super::{Method, Plan, Standing, new_heads};
+use crate::{TrainError, Workload};
 
 /// One plan for the whole run.
 pub(super) struct Fixed {
@@ -21,6 +21,13 @@ impl Fixed {
     ) -> Self {
         let active: Vec<usize> = (0..components.len()).filter(|&i| is_active(i, &components[i])).collect();
         Self { plan: Plan::uniform(components, levels, active) }
+    }
+
+    /// What `is_active` says, and the task head where it belongs to the task ([`new_heads`]).
+    pub(super) fn with_new_heads(work: &Workload, is_active: impl Fn(usize, &Component) -> bool) -> Self {
+        let heads = new_heads(work);
+        let is_active = |i: usize, component: &Component| heads.contains(&i) || is_active(i, component);
+        Self::of(&work.components, work.model.levels(), is_active)
     }
 
     /// Everything, from the embeddings up.

@@ -10,7 +10,8 @@
 //! Source: Huang et al., *Towards green AI in fine-tuning large language models via adaptive backpropagation* (2024). Its code
 //! takes two steps on the batch and multiplies the first's step with the second's gradient, moments included. As there, a
 //! ratio that not even forward fits in becomes forward and 5 % of backward. Backward ends at a level here, not within one;
-//! a fresh task head is always chosen; what is looked at first is learnt from in later passes; the prefix cache serves what lies below the cut, which the ratio does not count on.
+//! a fresh task head is always chosen; what is looked at first is learnt from in later passes; the prefix cache serves what
+//! lies below the cut, which the ratio does not count on.
 
 use rgft_core::{Component, ComponentKind};
 
@@ -127,7 +128,6 @@ impl Method for GreenTrainer {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -7,14 +7,13 @@
 //! Source: Hu et al., *LoRA: low-rank adaptation of large language models* (2022); Kalajdzievski, *A rank stabilization
 //! scaling factor for fine-tuning with LoRA* (2023). The paper adapts queries and values alone; all linear maps, as here, is
 //! what QLoRA (Dettmers et al. 2023) found to be needed to reach full fine-tuning. Dropout on adapters is left out. The output
-//! map of a language model stays frozen and has none, and neither have convolutions nor the maps that recurrent layers apply to their own
-//! state.
+//! map of a language model stays frozen and has none, and neither have convolutions nor the maps that recurrent layers apply
+//! to their own state.
 
 use rgft_core::ComponentKind;
 use rgft_nn::models::Model;
 
 use super::fixed::Fixed;
-use super::new_heads;
 use crate::recipe::{MethodName, Recipe};
 use crate::{TrainError, Workload};
 
@@ -31,8 +30,5 @@ pub(super) fn prepare(recipe: &Recipe, model: &mut Model) -> Result<(), TrainErr
 }
 
 pub(super) fn lora(work: &Workload) -> Fixed {
-    let heads = new_heads(work);
-    Fixed::of(&work.components, work.model.levels(), |i, component| {
-        component.kind == ComponentKind::Adapter || heads.contains(&i)
-    })
+    Fixed::with_new_heads(work, |_, component| component.kind == ComponentKind::Adapter)
 }

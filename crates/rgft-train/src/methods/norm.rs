@@ -9,7 +9,6 @@ use rgft_core::Component;
 use rgft_nn::models::SiteKind;
 
 use super::fixed::Fixed;
-use super::new_heads;
 use crate::{TrainError, Workload};
 
 pub(super) fn norm(work: &Workload) -> Result<Fixed, TrainError> {
@@ -24,8 +23,5 @@ pub(super) fn norm(work: &Workload) -> Result<Fixed, TrainError> {
         });
     }
     let is_norm = |component: &Component| component.slices.iter().all(|s| norms.contains(&s.parameter));
-    let heads = new_heads(work);
-    Ok(Fixed::of(&work.components, work.model.levels(), |i, component| {
-        heads.contains(&i) || is_norm(component)
-    }))
+    Ok(Fixed::with_new_heads(work, |_, component| is_norm(component)))
 }

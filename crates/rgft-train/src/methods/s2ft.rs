@@ -12,7 +12,6 @@ use rand_chacha::ChaCha8Rng;
 use rgft_core::ComponentKind;
 
 use super::fixed::Fixed;
-use super::new_heads;
 use crate::recipe::Recipe;
 use crate::{TrainError, Workload};
 
@@ -37,6 +36,5 @@ pub(super) fn s2ft(recipe: &Recipe, work: &Workload) -> Result<Fixed, TrainError
             hint: "use another method",
         });
     }
-    new_heads(work).into_iter().for_each(|i| drawn[i] = true);
-    Ok(Fixed::of(components, work.model.levels(), |i, _| drawn[i]))
+    Ok(Fixed::with_new_heads(work, |i, _| drawn[i]))
 }

@@ -12,7 +12,7 @@
 //!
 //! [[bar]]                         # what the results are to reach, for `rgft bench results`
 //! what = "above the shorter schedule"
-//! above = ["full-short"]          # or points, quality, seconds, spent; group and budgets narrow it down
+//! above = ["full-short"]          # or points, first, quality, seconds, spent; group and budgets narrow it down
 //!
 //! [task.trec6]
 //! recipe = "trec6.toml"           # from the working directory; may be absent
