@@ -1,7 +1,7 @@
 //! The planner: which cut, which components and how many examples make the most of the FLOPs that are left.
 //!
 //! ```text
-//! max over cut, S, m     W(S)·w̄(S)^γ · D(m, n)        W = Σ_{i∈S} w_i·a_i,  w̄ = W / Σ_{i∈S} a_i
+//! max over cut, S, m     (W(S)·w̄(S)^γ)^β · D(m, n)    W = Σ_{i∈S} w_i·a_i,  w̄ = W / Σ_{i∈S} a_i
 //!
 //! subject to             n·step(cut, S) + fill(cut)·(m − stored) ≤ left
 //! ```
@@ -21,8 +21,11 @@
 //! counts where w is large: with γ = 0 the planner spreads over whatever promises anything, because forward and dX must
 //! be paid in any case. Updating a component at which the error pulls little is not merely useless: it fits the noise.
 //!
-//! For one cut and m, W·w̄^γ·D rises with Σwa and falls with Σa and Σc, so S is filled in the order of w; the best length is kept
-//! and then improved by taking single ones in or out. With equal costs that is the optimum.
+//! β, the breadth, weighs what a step moves against the number of steps. With β = 1 a single step on everything would be
+//! as good as two on either half; but a step that moves more bends the loss more, and later steps see what earlier ones did.
+//!
+//! For one cut and m, V rises with Σwa and falls with Σa and Σc, so S is filled in the order of w; the best length is kept,
+//! and improved by taking single ones in or out. With equal costs that is the optimum.
 
 /// A component as the planner sees it. FLOPs are per example.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +74,8 @@ pub struct Problem<'a> {
     pub left: f64,
     /// γ.
     pub focus: f64,
+    /// β, 0 < β ≤ 1.
+    pub breadth: f64,
     /// q, 0 < q < 1.
     pub repetition: f64,
 }
@@ -92,6 +97,8 @@ pub struct Choice {
 
 /// The largest number of passes over the same examples that is planned for: at the default `repetition` more are worth nothing.
 pub const MOST_REPETITIONS: f64 = 64.0;
+/// Passes over the candidates, each of which may be taken in or out in each.
+const MOST_EXCHANGES: usize = 8;
 /// How often an example may be seen again, as the planner tries it.
 const REPETITIONS: [f64; 12] = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, MOST_REPETITIONS];
 
@@ -120,28 +127,44 @@ impl Problem<'_> {
         // A stable sort: equals stay in the order of their indices.
         order.sort_by(|&a, &b| self.candidates[b].worth.total_cmp(&self.candidates[a].worth));
 
-        let mut chosen = Chosen::default();
-        self.forced.iter().for_each(|&i| chosen.add(self.worth_of(i), self.candidates[i].amount, cost(i)));
-        let (mut best, mut length, mut kept) = (self.value(cut, chosen).0, 0, chosen);
-        for (n, &i) in order.iter().enumerate() {
-            chosen.add(self.candidates[i].worth, self.candidates[i].amount, cost(i));
-            let value = self.value(cut, chosen).0;
-            if value > best {
-                (best, length, kept) = (value, n + 1, chosen);
+        let mut forced = Chosen::default();
+        self.forced.iter().for_each(|&i| forced.add(self.worth_of(i), self.candidates[i].amount, cost(i)));
+        let with = |mut chosen: Chosen, i: usize, sign: f64| {
+            let Candidate { worth, amount, .. } = self.candidates[i];
+            chosen.add(worth, sign * amount, sign * cost(i));
+            chosen
+        };
+        let value = |chosen: Chosen| self.value(cut, chosen).0;
+
+        // Items of unequal size may fit together better than a start: single ones are taken in or out while that pays.
+        let improved = |members: std::ops::Range<usize>| {
+            let mut is_in: Vec<bool> = (0..order.len()).map(|n| members.contains(&n)).collect();
+            let mut kept = order[members].iter().fold(forced, |chosen, &i| with(chosen, i, 1.0));
+            let mut best = value(kept);
+            for _ in 0..MOST_EXCHANGES {
+                let before = best;
+                for (is_in, &i) in is_in.iter_mut().zip(&order) {
+                    let other = with(kept, i, if *is_in { -1.0 } else { 1.0 });
+                    let value = value(other);
+                    if value > best * (1.0 + 1e-12) {
+                        (best, kept, *is_in) = (value, other, !*is_in);
+                    }
+                }
+                if best == before {
+                    break;
+                }
             }
-        }
-        // Items of unequal size may fit together better than in the order of worth.
-        let mut is_in = vec![false; order.len()];
-        is_in[..length].fill(true);
-        for (is_in, &i) in is_in.iter_mut().zip(&order) {
-            let mut other = kept;
-            let sign = if *is_in { -1.0 } else { 1.0 };
-            other.add(self.candidates[i].worth, sign * self.candidates[i].amount, sign * cost(i));
-            let value = self.value(cut, other).0;
-            if value > best * (1.0 + 1e-12) {
-                (best, kept, *is_in) = (value, other, !*is_in);
-            }
-        }
+            (best, is_in)
+        };
+        // Two starts: the worthiest, as many as pay; and the one that pays most alone, where the worthiest is too dear.
+        let sums = order.iter().scan(forced, |chosen, &i| {
+            *chosen = with(*chosen, i, 1.0);
+            Some(value(*chosen))
+        });
+        let together = largest(sums).map_or(0..0, |n| 0..n + 1);
+        let alone = largest(order.iter().map(|&i| value(with(forced, i, 1.0)))).map_or(0..0, |n| n..n + 1);
+        let (together, alone) = (improved(together), improved(alone));
+        let is_in = if alone.0 > together.0 { alone.1 } else { together.1 };
         let chosen = order.iter().zip(&is_in).filter(|(_, is_in)| **is_in).map(|(&i, _)| i);
         self.of(cut, &chosen.collect::<Vec<_>>())
     }
@@ -187,7 +210,8 @@ impl Problem<'_> {
             .into_iter()
             .fold((0.0, 1.0), |best, next| if next.0 > best.0 { next } else { best });
         let mean = if chosen.amount > 0.0 { chosen.worth / chosen.amount } else { 0.0 };
-        (chosen.worth * mean.powf(self.focus) * d, (m.ceil() as usize).clamp(1, self.examples.max(1)))
+        let step = (chosen.worth * mean.powf(self.focus)).powf(self.breadth);
+        (step * d, (m.ceil() as usize).clamp(1, self.examples.max(1)))
     }
 }
 
@@ -208,6 +232,12 @@ impl Chosen {
         self.amount += amount;
         self.price += price;
     }
+}
+
+/// Where the first of the largest values stands.
+fn largest(values: impl Iterator<Item = f64>) -> Option<usize> {
+    let larger = |best: (usize, f64), next: (usize, f64)| if next.1 > best.1 { next } else { best };
+    values.enumerate().reduce(larger).map(|(n, _)| n)
 }
 
 /// `m·(1 − q^{n/m}) / (1 − q)`: what n passing examples are worth, of which m are different.
@@ -252,6 +282,7 @@ mod tests {
         forced: Vec<usize>,
         left: f64,
         focus: f64,
+        breadth: f64,
     }
 
     impl Numbers {
@@ -263,6 +294,7 @@ mod tests {
                 examples: 100,
                 left: self.left,
                 focus: self.focus,
+                breadth: self.breadth,
                 repetition: 0.8,
             }
         }
@@ -286,10 +318,10 @@ mod tests {
             );
             let forced = proptest::collection::vec(0usize..8, 0..2);
             let candidates = proptest::collection::vec(candidate, 1..8);
-            (candidates, 10.0..9000.0f64, forced, 0.0..2.0f64, Just(cuts)).prop_map(
-                |(candidates, left, mut forced, focus, cuts)| {
+            (candidates, 10.0..9000.0f64, forced, 0.0..2.0f64, 0.2..1.0f64, Just(cuts)).prop_map(
+                |(candidates, left, mut forced, focus, breadth, cuts)| {
                     forced.retain(|&i| i < candidates.len());
-                    Numbers { candidates, cuts, forced, left, focus }
+                    Numbers { candidates, cuts, forced, left, focus, breadth }
                 },
             )
         })
@@ -332,7 +364,7 @@ mod tests {
     fn three(worths: [f64; 3], left: f64) -> Choice {
         let candidates: Vec<Candidate> =
             worths.iter().enumerate().map(|(i, &w)| candidate(w, 1.0, i)).collect();
-        let numbers = Numbers { candidates, cuts: cuts(), forced: vec![], left, focus: 1.0 };
+        let numbers = Numbers { candidates, cuts: cuts(), forced: vec![], left, focus: 1.0, breadth: 1.0 };
         numbers.problem().solve()
     }
 
@@ -354,6 +386,18 @@ mod tests {
     }
 
     #[test]
+    fn where_breadth_counts_for_less_steps_are_narrower_and_more() {
+        let candidates: Vec<Candidate> = (0..3).map(|depth| candidate(1.0, 1.0, depth)).collect();
+        let cut = |breadth| {
+            let candidates = candidates.clone();
+            let numbers =
+                Numbers { candidates, cuts: cuts(), forced: vec![], left: 810.0, focus: 0.0, breadth };
+            numbers.problem().solve().cut
+        };
+        assert_eq!((cut(1.0), cut(0.5)), (0, 2));
+    }
+
+    #[test]
     fn what_is_stored_is_not_paid_again() {
         let candidates = [candidate(1.0, 1.0, 0), candidate(1.1, 1.0, 1), candidate(1.2, 1.0, 2)];
         let mut numbers = Numbers {
@@ -362,6 +406,7 @@ mod tests {
             forced: vec![],
             left: 300.0,
             focus: 0.0,
+            breadth: 1.0,
         };
         let before = numbers.problem().at(2).value;
         numbers.cuts[2].stored = 100.0;
@@ -377,6 +422,7 @@ mod tests {
             forced: vec![1],
             left: 100.0,
             focus: 1.0,
+            breadth: 0.5,
         };
         assert_eq!(numbers.problem().solve().active, [1, 2]);
     }

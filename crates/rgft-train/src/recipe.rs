@@ -137,6 +137,7 @@ pub struct Recipe {
 
     pub lr_rule: LrRule,
     pub focus: f64,
+    pub breadth: f64,
     pub repetition: f64,
     pub head_first: f64,
     pub head_first_passes: f64,
@@ -275,6 +276,7 @@ impl Recipe {
             probe_share: Some(self.probe_share),
             coverage_window: Some(self.coverage_window),
             focus: Some(self.focus),
+            breadth: Some(self.breadth),
             repetition: Some(self.repetition),
             head_first: Some(self.head_first),
             head_first_passes: Some(self.head_first_passes),

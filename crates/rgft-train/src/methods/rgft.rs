@@ -69,6 +69,7 @@ struct Settings {
     adam: bool,
     lr_rule: LrRule,
     focus: f64,
+    breadth: f64,
     repetition: f64,
     refresh: usize,
     hysteresis: f64,
@@ -128,6 +129,7 @@ impl Rgft {
                 adam: recipe.optimizer == OptimizerName::AdamW,
                 lr_rule: recipe.lr_rule,
                 focus: recipe.focus,
+                breadth: recipe.breadth,
                 repetition: recipe.repetition,
                 refresh: recipe.refresh,
                 hysteresis: recipe.hysteresis,
@@ -229,6 +231,7 @@ impl Rgft {
             left: standing.left,
             // Where batches agree, everything that they ask for generalises; where they do not, spreading fits noise.
             focus: self.settings.focus * (1.0 - self.overall_coherence()),
+            breadth: self.settings.breadth,
             repetition: self.settings.repetition,
         };
         let best = problem.solve();

@@ -106,6 +106,7 @@ impl RawRecipe {
 
             lr_rule: lr_rule(self.lr_rule, self.lr_rule_gamma, self.lr_rule_min, self.lr_rule_max)?,
             focus: number("focus", self.focus, 0.75, |x| (0.0..=16.0).contains(&x))?,
+            breadth: number("breadth", self.breadth, 0.5, |x| x > 0.0 && x <= 1.0)?,
             repetition: number("repetition", self.repetition, 0.8, |x| x > 0.0 && x < 1.0)?,
             head_first: number("head-first", self.head_first, 0.3, part)?,
             head_first_passes: number("head-first-passes", self.head_first_passes, 10.0, |x| x > 0.0)?,
