@@ -1,7 +1,7 @@
 //! The planner: which cut, which components and how many examples make the most of the FLOPs that are left.
 //!
 //! ```text
-//! max over cut, S, m     (W(S)·w̄(S)^γ)^β · D(m, n)    W = Σ_{i∈S} w_i·a_i,  w̄ = W / Σ_{i∈S} a_i
+//! max over cut, S, m     (W(S)·w̄(S)^γ)^β · D(m, n)    W = Σ_{i∈S} w_i·a_i,  w̄ = W / (Σ_{i∈S} a_i + Σ_i a_i / 20)
 //!
 //! subject to             n·step(cut, S) + fill(cut)·(m − stored) ≤ left
 //! ```
@@ -20,6 +20,7 @@
 //! So a deep cut buys reach, a high one repetitions, and few components buy steps. γ, the focus, says how much more a FLOP
 //! counts where w is large: with γ = 0 the planner spreads over whatever promises anything, because forward and dX must
 //! be paid in any case. Updating a component at which the error pulls little is not merely useless: it fits the noise.
+//! The twentieth of the model beside Σa keeps a component with hardly any parameters from deciding how focused a plan is.
 //!
 //! β, the breadth, weighs what a step moves against the number of steps. With β = 1 a single step on everything would be
 //! as good as two on either half; but a step that moves more bends the loss more, and later steps see what earlier ones did.
@@ -97,6 +98,8 @@ pub struct Choice {
 
 /// The largest number of passes over the same examples that is planned for: at the default `repetition` more are worth nothing.
 pub const MOST_REPETITIONS: f64 = 64.0;
+/// The part of the model that counts towards the mean worth of a plan besides what it updates.
+const LEAST_PART: f64 = 0.05;
 /// Passes over the candidates, each of which may be taken in or out in each.
 const MOST_EXCHANGES: usize = 8;
 /// How often an example may be seen again, as the planner tries it.
@@ -209,7 +212,8 @@ impl Problem<'_> {
             .map(seen)
             .into_iter()
             .fold((0.0, 1.0), |best, next| if next.0 > best.0 { next } else { best });
-        let mean = if chosen.amount > 0.0 { chosen.worth / chosen.amount } else { 0.0 };
+        let least = LEAST_PART * self.candidates.iter().map(|candidate| candidate.amount).sum::<f64>();
+        let mean = if chosen.amount > 0.0 { chosen.worth / (chosen.amount + least) } else { 0.0 };
         let step = (chosen.worth * mean.powf(self.focus)).powf(self.breadth);
         (step * d, (m.ceil() as usize).clamp(1, self.examples.max(1)))
     }
@@ -395,6 +399,15 @@ mod tests {
             numbers.problem().solve().cut
         };
         assert_eq!((cut(1.0), cut(0.5)), (0, 2));
+    }
+
+    #[test]
+    fn a_component_of_hardly_any_parameters_makes_no_plan_alone() {
+        let mut candidates: Vec<Candidate> = (0..8).map(|_| candidate(1.0, 1.0, 0)).collect();
+        candidates[0] = Candidate { worth: 30.0, amount: 0.05, ..candidates[0] };
+        let numbers =
+            Numbers { candidates, cuts: cuts(), forced: vec![], left: 810.0, focus: 0.75, breadth: 1.0 };
+        assert!(numbers.problem().solve().active.len() > 4);
     }
 
     #[test]
