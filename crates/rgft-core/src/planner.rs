@@ -25,8 +25,11 @@
 //! β, the breadth, weighs what a step moves against the number of steps. With β = 1 a single step on everything would be
 //! as good as two on either half; but a step that moves more bends the loss more, and later steps see what earlier ones did.
 //!
-//! For one cut and m, V rises with Σwa and falls with Σa and Σc, so S is filled in the order of w; the best length is kept,
-//! and improved by taking single ones in or out. With equal costs that is the optimum.
+//! For one cut and m, V rises with Σwa and falls with Σa and Σc, so S is filled in the order of w and the best length
+//! is kept; a second start is the one component that pays most alone. Each is improved by taking single ones in or out, and
+//! the better one is taken. With equal amounts and costs that is the optimum.
+
+use std::ops::Range;
 
 /// A component as the planner sees it. FLOPs are per example.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,7 +70,7 @@ pub struct Problem<'a> {
     pub candidates: &'a [Candidate],
     /// By level.
     pub cuts: &'a [Cut],
-    /// Components that are active whatever they are worth.
+    /// Components that are active whatever they are worth, each once.
     pub forced: &'a [usize],
     /// Different examples that there are.
     pub examples: usize,
@@ -100,8 +103,8 @@ pub struct Choice {
 pub const MOST_REPETITIONS: f64 = 64.0;
 /// The part of the model that counts towards the mean worth of a plan besides what it updates.
 const LEAST_PART: f64 = 0.05;
-/// Passes over the candidates, each of which may be taken in or out in each.
-const MOST_EXCHANGES: usize = 8;
+/// Passes over the candidates, each of which may take any of them in or out.
+const MOST_PASSES: usize = 8;
 /// How often an example may be seen again, as the planner tries it.
 const REPETITIONS: [f64; 12] = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, MOST_REPETITIONS];
 
@@ -130,57 +133,76 @@ impl Problem<'_> {
         // A stable sort: equals stay in the order of their indices.
         order.sort_by(|&a, &b| self.candidates[b].worth.total_cmp(&self.candidates[a].worth));
 
-        let mut forced = Chosen::default();
-        self.forced.iter().for_each(|&i| forced.add(self.worth_of(i), self.candidates[i].amount, cost(i)));
         let with = |mut chosen: Chosen, i: usize, sign: f64| {
             let Candidate { worth, amount, .. } = self.candidates[i];
             chosen.add(worth, sign * amount, sign * cost(i));
             chosen
         };
+        let forced = self.forced_alone(cut);
         let value = |chosen: Chosen| self.value(cut, chosen).0;
 
         // Items of unequal size may fit together better than a start: single ones are taken in or out while that pays.
-        let improved = |members: std::ops::Range<usize>| {
-            let mut is_in: Vec<bool> = (0..order.len()).map(|n| members.contains(&n)).collect();
-            let mut kept = order[members].iter().fold(forced, |chosen, &i| with(chosen, i, 1.0));
-            let mut best = value(kept);
-            for _ in 0..MOST_EXCHANGES {
-                let before = best;
+        let improved = |start: Range<usize>| {
+            let mut is_in: Vec<bool> = (0..order.len()).map(|n| start.contains(&n)).collect();
+            let members = |is_in: &[bool]| -> Vec<usize> {
+                order.iter().zip(is_in).filter(|(_, is_in)| **is_in).map(|(&i, _)| i).collect()
+            };
+            for _ in 0..MOST_PASSES {
+                // Summed anew, or what went in and out again would leave its rounding behind.
+                let before = members(&is_in);
+                let mut kept = before.iter().fold(forced, |chosen, &i| with(chosen, i, 1.0));
+                let mut best = value(kept);
                 for (is_in, &i) in is_in.iter_mut().zip(&order) {
                     let other = with(kept, i, if *is_in { -1.0 } else { 1.0 });
-                    let value = value(other);
-                    if value > best * (1.0 + 1e-12) {
-                        (best, kept, *is_in) = (value, other, !*is_in);
+                    let promised = value(other);
+                    if promised > best * (1.0 + 1e-12) {
+                        (best, kept, *is_in) = (promised, other, !*is_in);
                     }
                 }
-                if best == before {
+                if members(&is_in) == before {
                     break;
                 }
             }
-            (best, is_in)
+            self.of(cut, &members(&is_in))
         };
         // Two starts: the worthiest, as many as pay; and the one that pays most alone, where the worthiest is too dear.
         let sums = order.iter().scan(forced, |chosen, &i| {
             *chosen = with(*chosen, i, 1.0);
-            Some(value(*chosen))
+            Some(*chosen)
         });
-        let together = largest(sums).map_or(0..0, |n| 0..n + 1);
-        let alone = largest(order.iter().map(|&i| value(with(forced, i, 1.0)))).map_or(0..0, |n| n..n + 1);
-        let (together, alone) = (improved(together), improved(alone));
-        let is_in = if alone.0 > together.0 { alone.1 } else { together.1 };
-        let chosen = order.iter().zip(&is_in).filter(|(_, is_in)| **is_in).map(|(&i, _)| i);
-        self.of(cut, &chosen.collect::<Vec<_>>())
+        let length = position_of_largest([forced].into_iter().chain(sums).map(value));
+        let together = improved(0..length);
+        if order.is_empty() {
+            return together;
+        }
+        let single = position_of_largest(order.iter().map(|&i| value(with(forced, i, 1.0))));
+        let alone = improved(single..single + 1);
+        if alone.value > together.value { alone } else { together }
+    }
+
+    /// The forced candidates at this cut, and the part of the model that always counts towards the mean worth.
+    fn forced_alone(&self, cut: usize) -> Chosen {
+        let all: f64 = self.candidates.iter().map(|candidate| candidate.amount).sum();
+        let mut chosen = Chosen { amount: LEAST_PART * all, ..Chosen::default() };
+        let add = |&i: &usize| {
+            let candidate = &self.candidates[i];
+            chosen.add(self.worth_of(i), candidate.amount, candidate.cost_at(cut));
+        };
+        self.forced.iter().for_each(add);
+        chosen
     }
 
     /// These candidates and the forced ones, with the cut at this level, which is [`Problem::highest_cut`] at most.
     pub fn of(&self, cut: usize, active: &[usize]) -> Choice {
-        let mut active = [active, self.forced].concat();
+        let mut chosen = self.forced_alone(cut);
+        let mut active: Vec<usize> = active.iter().copied().filter(|i| !self.forced.contains(i)).collect();
         active.sort_unstable();
         active.dedup();
-        let mut chosen = Chosen::default();
         for &i in &active {
             chosen.add(self.worth_of(i), self.candidates[i].amount, self.candidates[i].cost_at(cut));
         }
+        active.extend(self.forced);
+        active.sort_unstable();
         let (value, examples) = self.value(cut, chosen);
         Choice { cut, active, examples, step: self.cuts[cut].step + chosen.price, value }
     }
@@ -212,8 +234,7 @@ impl Problem<'_> {
             .map(seen)
             .into_iter()
             .fold((0.0, 1.0), |best, next| if next.0 > best.0 { next } else { best });
-        let least = LEAST_PART * self.candidates.iter().map(|candidate| candidate.amount).sum::<f64>();
-        let mean = if chosen.amount > 0.0 { chosen.worth / (chosen.amount + least) } else { 0.0 };
+        let mean = if chosen.amount > 0.0 { chosen.worth / chosen.amount } else { 0.0 };
         let step = (chosen.worth * mean.powf(self.focus)).powf(self.breadth);
         (step * d, (m.ceil() as usize).clamp(1, self.examples.max(1)))
     }
@@ -224,7 +245,7 @@ impl Problem<'_> {
 struct Chosen {
     /// Σ w·a.
     worth: f64,
-    /// Σ a.
+    /// Σ a, and the part of the model that always counts.
     amount: f64,
     /// Σ c at this cut.
     price: f64,
@@ -238,10 +259,10 @@ impl Chosen {
     }
 }
 
-/// Where the first of the largest values stands.
-fn largest(values: impl Iterator<Item = f64>) -> Option<usize> {
+/// Where the first of the largest values stands; 0 where there are none.
+fn position_of_largest(values: impl Iterator<Item = f64>) -> usize {
     let larger = |best: (usize, f64), next: (usize, f64)| if next.1 > best.1 { next } else { best };
-    values.enumerate().reduce(larger).map(|(n, _)| n)
+    values.enumerate().reduce(larger).map_or(0, |(n, _)| n)
 }
 
 /// `m·(1 − q^{n/m}) / (1 − q)`: what n passing examples are worth, of which m are different.
@@ -263,13 +284,15 @@ mod tests {
     fn exhaustive(problem: &Problem) -> f64 {
         let value = |cut: usize, set: u32| {
             let members = |i: &usize| set >> i & 1 == 1;
-            let mut chosen = Chosen::default();
+            let mut chosen = problem.forced_alone(cut);
             for i in (0..problem.candidates.len()).filter(members) {
-                if problem.candidates[i].depth < cut {
+                let Candidate { worth, amount, depth, .. } = problem.candidates[i];
+                if depth < cut {
                     return f64::NEG_INFINITY;
                 }
-                let Candidate { worth, amount, .. } = problem.candidates[i];
-                chosen.add(worth, amount, problem.candidates[i].cost_at(cut));
+                if !problem.forced.contains(&i) {
+                    chosen.add(worth, amount, problem.candidates[i].cost_at(cut));
+                }
             }
             let forced = problem.forced.iter().all(members);
             if forced { problem.value(cut, chosen).0 } else { f64::NEG_INFINITY }
@@ -322,9 +345,10 @@ mod tests {
             );
             let forced = proptest::collection::vec(0usize..8, 0..2);
             let candidates = proptest::collection::vec(candidate, 1..8);
-            (candidates, 10.0..9000.0f64, forced, 0.0..2.0f64, 0.2..1.0f64, Just(cuts)).prop_map(
+            (candidates, 10.0..9000.0f64, forced, 0.0..2.0f64, 0.2..=1.0f64, Just(cuts)).prop_map(
                 |(candidates, left, mut forced, focus, breadth, cuts)| {
                     forced.retain(|&i| i < candidates.len());
+                    forced.dedup();
                     Numbers { candidates, cuts, forced, left, focus, breadth }
                 },
             )
@@ -342,6 +366,7 @@ mod tests {
         prop_assert!(numbers.forced.iter().all(|i| choice.active.contains(i)));
         prop_assert!((1..=100).contains(&choice.examples));
         prop_assert_eq!(&problem.of(choice.cut, &choice.active), &choice);
+        prop_assert!(choice.value >= problem.of(choice.cut, &[]).value);
         let optimum = exhaustive(&problem);
         prop_assert!(choice.value >= share_of_optimum * optimum * (1.0 - 1e-9), "{choice:?} of {optimum}");
         prop_assert!(choice.value <= optimum * (1.0 + 1e-9));
@@ -408,6 +433,21 @@ mod tests {
         let numbers =
             Numbers { candidates, cuts: cuts(), forced: vec![], left: 810.0, focus: 0.75, breadth: 1.0 };
         assert!(numbers.problem().solve().active.len() > 4);
+    }
+
+    #[test]
+    fn what_is_forced_may_be_enough_and_the_worthiest_too_dear() {
+        let solve = |candidates: Vec<Candidate>, breadth| {
+            let cuts = vec![Cut { step: 0.5, fill: 0.0, stored: 0.0 }];
+            let numbers = Numbers { candidates, cuts, forced: vec![0], left: 100.0, focus: 0.75, breadth };
+            numbers.problem().solve().active
+        };
+        let sized = |worth, amount, cost| Candidate { amount, ..candidate(worth, cost, 0) };
+        let (x, y) = (sized(50.0, 0.02, 10.0), sized(100.0, 0.01, 10.5));
+        assert_eq!(solve(vec![sized(1.0, 1.0, 0.5), x, y], 1.0), [0]);
+        // Nothing is forced but a fresh head, which is worth nothing.
+        let (dear, cheap) = (sized(10.0, 20.0, 200.0), sized(9.0, 1.0, 1.0));
+        assert_eq!(solve(vec![sized(0.0, 0.0, 0.0), dear, cheap], 0.3), [0, 2]);
     }
 
     #[test]

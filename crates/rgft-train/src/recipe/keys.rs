@@ -273,7 +273,7 @@ recipe_keys! {
         "lr-rule-max" lr_rule_max: f64, Number, "10", "a number from 1";
         /// How much more a FLOP counts where the error pulls harder: 0 spreads, 1 weighs by the pull
         "focus" focus: f64, Number, "0.75", "a number from 0 to 16";
-        /// Power with which what a step moves counts against the number of steps: at 1, one step on everything is two on half
+        /// How much it counts what a step moves: at 1 one step on everything is as good as two on half of it, below 1 plans are narrower and have more steps
         "breadth" breadth: f64, Number, "0.5", "a number above 0, up to 1";
         /// What seeing an example again is worth, as a part of what seeing it the last time was
         "repetition" repetition: f64, Number, "0.8", "a number above 0, below 1";

@@ -189,6 +189,7 @@ fn numbers_out_of_range_are_named_with_what_was_expected() {
         ("batch-size = 0", "batch-size = 0: expected a whole number from 1"),
         ("validate-every = 0", "validate-every = 0: expected a whole number from 1"),
         ("beta2 = 1", "beta2 = 1: expected a number from 0, below 1"),
+        ("breadth = 0", "breadth = 0: expected a number above 0, up to 1"),
         ("lr-rule-min = 2", "lr-rule-min = 2: expected a number from 0 to 1"),
         (
             "signal = \"guess\"",

@@ -233,7 +233,7 @@ mod tests {
         for file in std::fs::read_dir(root.join("experiments/suites")).unwrap() {
             let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
             let text = text.replace("\"experiments/", &format!("\"{}/experiments/", root.display()));
-            assert!(suite(&text, &GridArgs::default(), &[]).unwrap().tasks.len() > 1);
+            assert!(!suite(&text, &GridArgs::default(), &[]).unwrap().tasks.is_empty());
         }
     }
 
