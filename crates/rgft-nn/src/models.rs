@@ -218,6 +218,8 @@ pub struct HeadRequest {
     pub seed: u64,
     /// Initialise everything instead of reading weights.
     pub random: bool,
+    /// Initialise the task head, also where the folder has one of its size: that one was made for other outputs.
+    pub new_head: bool,
 }
 
 /// Reads a model folder: `config.json` and, unless everything is to be initialised, its safetensors.

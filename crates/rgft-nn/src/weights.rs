@@ -13,6 +13,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use crate::NnError;
+use crate::models::HeadRequest;
 use crate::parameters::{Parameter, Stored as Placement};
 
 /// Named tensors, in their stored types; borrowed where they are only written.
@@ -237,7 +238,7 @@ pub enum Init {
     Normal(f32),
     /// Required in the folder; this number when everything is initialised.
     Constant(f32),
-    /// May be missing, or of another size (another task's head): then normal with this deviation.
+    /// May be missing, of another size (another task's head) or not wanted: then normal with this deviation.
     Fresh(f32),
 }
 
@@ -258,13 +259,23 @@ pub struct Weights<'a> {
     used: Vec<bool>,
     seed: u64,
     random: bool,
+    new_head: bool,
     drawn: u64,
 }
 
 impl<'a> Weights<'a> {
-    /// Tensors of `checkpoint`, which was read from `folder`; where `random`, nothing is looked up.
-    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint<'static>, seed: u64, random: bool) -> Self {
-        Self { folder, checkpoint, used: vec![false; checkpoint.tensors.len()], seed, random, drawn: 0 }
+    /// Tensors of `checkpoint`, which was read from `folder` for what is requested.
+    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint<'static>, request: &HeadRequest) -> Self {
+        let HeadRequest { seed, random, new_head, .. } = *request;
+        Self {
+            folder,
+            checkpoint,
+            used: vec![false; checkpoint.tensors.len()],
+            seed,
+            random,
+            new_head,
+            drawn: 0,
+        }
     }
 
     /// Whether there is a tensor called `name`.
@@ -289,7 +300,7 @@ impl<'a> Weights<'a> {
             return Err(NnError::TooLarge { folder, name, shape: shape.to_vec() });
         };
         match (found, init) {
-            (Some(i), Init::Fresh(_)) if self.checkpoint.tensors[i].shape != shape => {
+            (Some(i), Init::Fresh(_)) if self.new_head || self.checkpoint.tensors[i].shape != shape => {
                 self.used[i] = true;
             }
             (Some(i), _) => {

@@ -197,6 +197,19 @@ fn other_tasks_give_a_fresh_head_and_keep_the_body() {
         let fresh: Vec<&str> = components.iter().filter(|c| c.fresh).map(|c| &c.name[..]).collect();
         assert_eq!(fresh, ["head"], "{name}");
     }
+    // Of the same size, but for something else.
+    let known = models::load(&folder("cls"), &HeadRequest::default()).unwrap();
+    let other = HeadRequest { new_head: true, ..HeadRequest::default() };
+    for (new, old) in
+        models::load(&folder("cls"), &other).unwrap().parameters().iter().zip(known.parameters().iter())
+    {
+        assert_eq!(
+            (new.fresh, new.data == old.data),
+            (new.name.starts_with("classifier"), !new.fresh),
+            "{}",
+            new.name
+        );
+    }
     let request = HeadRequest { outputs: Some(9), ..HeadRequest::default() };
     assert_eq!(models::load(&folder("patch-transformer"), &request).unwrap().config()["horizon"], 9);
     let config = models::load(&folder("cls"), &request).unwrap().config().clone();

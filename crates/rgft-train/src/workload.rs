@@ -107,6 +107,7 @@ pub(crate) fn head_request(recipe: &Recipe, outputs: Option<usize>) -> HeadReque
         dropout: recipe.dropout.map(|p| p as f32),
         seed: recipe.seed,
         random: recipe.init == Init::Random,
+        new_head: false,
     }
 }
 
@@ -123,7 +124,8 @@ pub(crate) fn labels_in(config: &Value) -> Option<LabelMap> {
     if placeholders { None } else { LabelMap::from_id2label(pairs).ok() }
 }
 
-/// The labels to learn: the model's own if the training data has no others, else those of the training data.
+/// The labels to learn: the model's own if the training data has no others, else those of the training data, for which
+/// [`Workload::load`] gives the model a new head.
 pub(crate) fn labels_for(
     of_data: LabelMap,
     config: &Value,
@@ -155,7 +157,7 @@ impl Workload {
     /// If a file is missing or wrong, or model and data do not fit together.
     pub fn load(recipe: &Recipe) -> Result<Self, TrainError> {
         let config = config_for(recipe)?;
-        Self::of(recipe, material(recipe, &config)?)
+        Self::of(recipe, &config, material(recipe, &config)?)
     }
 
     /// As [`Workload::load`], from tables of text in memory.
@@ -169,10 +171,10 @@ impl Workload {
         test: Option<&Table>,
     ) -> Result<Self, TrainError> {
         let config = config_for(recipe)?;
-        Self::of(recipe, text::of_tables(recipe, &config, train, validation, test)?)
+        Self::of(recipe, &config, text::of_tables(recipe, &config, train, validation, test)?)
     }
 
-    fn of(recipe: &Recipe, material: Material) -> Result<Self, TrainError> {
+    fn of(recipe: &Recipe, config: &Value, material: Material) -> Result<Self, TrainError> {
         let Material {
             objective,
             labels,
@@ -195,7 +197,9 @@ impl Workload {
                 hint: "give more data, or a validation file",
             });
         }
-        let mut model = models::load(&recipe.model, &head_request(recipe, outputs))?;
+        let new_head = !labels.is_empty() && labels_in(config).is_some_and(|of_model| of_model != labels);
+        let request = HeadRequest { new_head, ..head_request(recipe, outputs) };
+        let mut model = models::load(&recipe.model, &request)?;
         methods::prepare(recipe, &mut model)?;
         for set in [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten() {
             check_fit(&model, &**set)?;

@@ -1,7 +1,7 @@
 //! Logits, losses, gradients and ten steps are PyTorch's; the count is the hand count.
 
 use rgft_core::Slices;
-use rgft_nn::models::{self, Grain, Model};
+use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::weights::{Checkpoint, Init, Weights};
 use rgft_nn::{Gradients, Parameter, Product};
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn logits_loss_and_all_gradients_are_pytorchs() {
         let found = as_stored(&model, &gradients);
         let expected = golden["gradients"].as_object().unwrap();
         assert_eq!(found.names().count(), expected.len(), "{name}: every tensor has a golden gradient");
-        let mut weights = Weights::new("gradients".as_ref(), &found, 0, false);
+        let mut weights = Weights::new("gradients".as_ref(), &found, &HeadRequest::default());
         for (tensor, expected) in expected {
             let found = weights.take(&[tensor], &shape_of(expected), Init::Normal(0.0)).unwrap().0;
             close(&found, &flat(expected), 2e-4, &format!("{name} {tensor}"));

@@ -162,6 +162,10 @@ impl Rgft {
         if self.method == MethodName::Random {
             return self.components.iter().map(|_| self.random.random::<f64>()).collect();
         }
+        if self.previous.is_none() {
+            // The share of probes does not pay for a look: as far as is known the error pulls alike everywhere.
+            return vec![1.0; self.components.len()];
+        }
         let adam = self.settings.adam;
         self.map.energies().into_iter().map(|energy| if adam { energy.sqrt() } else { energy }).collect()
     }
@@ -333,9 +337,7 @@ impl Method for Rgft {
                 return Some(self.head_plan(&standing));
             }
             Phase::HeadLearns => {
-                let over = standing.passes >= self.head_passes
-                    || standing.left <= (1.0 - HEAD_FIRST_MOST) * standing.budget;
-                if over {
+                if standing.passes >= self.head_passes {
                     (self.phase, self.next_plan) = (Phase::Planning, standing.step);
                 }
                 return None;

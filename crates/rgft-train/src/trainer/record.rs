@@ -61,9 +61,8 @@ impl Trainer<'_> {
 
     pub(super) fn finish(mut self, start: Instant, steps: usize) -> Result<RunOutcome, TrainError> {
         let without_a_map = match self.recipe.method {
-            MethodName::Rgft | MethodName::Static | MethodName::GreenTrainer => {
-                "only the task head was trained"
-            }
+            MethodName::Rgft | MethodName::Static => "what was updated was chosen by its cost alone",
+            MethodName::GreenTrainer => "only the task head was trained",
             MethodName::AutoRgn => "all learning rates were alike",
             _ => "",
         };

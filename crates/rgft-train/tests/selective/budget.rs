@@ -186,6 +186,25 @@ fn without_a_prefix_cache_a_new_head_learns_in_one_pass() {
 }
 
 #[test]
+fn a_small_budget_ends_no_pass_of_a_new_head_and_plans_without_a_map() {
+    let events = with_a_fresh_head(&["budget=0.02", "batch-size=8"]).events;
+    assert!(!events.iter().any(|event| matches!(event, Event::Map { .. })), "a look is too dear");
+    let is_plan = |event: &&Event| matches!(event, Event::Plan { .. });
+    let plans: Vec<(usize, usize)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Plan { active, examples, .. } => Some((active.len(), *examples)),
+            _ => None,
+        })
+        .collect();
+    let seen = |event: &Event| if let Event::Step { examples, .. } = event { *examples } else { 0 };
+    let phase = events.iter().skip_while(|event| !is_plan(event)).skip(1).take_while(|event| !is_plan(event));
+    let passes = phase.map(seen).sum::<usize>() as f64 / plans[0].1 as f64;
+    assert!(passes >= recipe(&[]).head_first_passes, "{passes} passes over {} examples", plans[0].1);
+    assert!(plans.len() > 1 && plans[1].0 > plans[0].0, "more than the head: {plans:?}");
+}
+
+#[test]
 fn what_is_left_of_the_probes_share_is_looked_with_later() {
     let looks = |method: &str| {
         let events = with_a_fresh_head(&[

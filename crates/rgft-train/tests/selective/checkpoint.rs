@@ -27,6 +27,28 @@ fn evaluated(folder: &Path, table: &str) -> std::collections::BTreeMap<String, f
 }
 
 #[test]
+fn a_head_of_other_labels_starts_anew_though_there_are_as_many() {
+    let folder = Folder::new("labels");
+    let of_labels = |digit: &str| {
+        let named = |table: &str| {
+            let text = std::fs::read_to_string(repository().join("assets/demo").join(table)).unwrap();
+            let rows = text.lines().skip(1).filter_map(|line| line.split_once(','));
+            let rows: Vec<String> = rows.map(|(text, label)| format!("{text},{digit}{label}")).collect();
+            let path = folder.path().join(table);
+            std::fs::write(&path, format!("text,label\n{}\n", rows.join("\n"))).unwrap();
+            path.display().to_string()
+        };
+        let data = format!("data={}", named("shift-train.csv"));
+        let validation = format!("validation={}", named("shift-validation.csv"));
+        Workload::load(&recipe(&[&data, &validation])).unwrap()
+    };
+    let (same, other) = (of_labels(""), of_labels("digit "));
+    assert_eq!((same.labels.len(), other.labels.len()), (10, 10));
+    assert!(!same.head_is_fresh() && same.notes.is_empty(), "{:?}", same.notes);
+    assert!(other.head_is_fresh() && other.notes[0].contains("starts anew"), "{:?}", other.notes);
+}
+
+#[test]
 fn the_best_validation_is_what_is_kept_written_and_reported() {
     let folder = Folder::new("best");
     let test = repository().join("assets/demo/shift-test.csv");

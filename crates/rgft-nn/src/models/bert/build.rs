@@ -119,7 +119,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config.head_dropout = dropout;
     }
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let pooling = pooling_of(&config, &values, &weights, request);
     let outputs = match request.outputs {
         Some(outputs) => outputs,

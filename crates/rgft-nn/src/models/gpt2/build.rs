@@ -143,7 +143,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config.embedding_dropout = dropout;
     }
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let mut builder = Builder::new(weights, "transformer.");
 
     let (width, longest, init) = (config.hidden, config.positions, Init::Normal(config.initializer_range));

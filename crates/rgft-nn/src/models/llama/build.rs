@@ -84,7 +84,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config.attention_dropout = dropout;
     }
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let mut builder = Builder::new(weights, "model.");
 
     let (rows, width) = (config.vocabulary, config.hidden);

@@ -93,7 +93,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let (layers, head_dropout) = (keys.size("num_layers", None)?, probability("head_dropout")?);
 
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let mut builder = Builder::new(weights, "");
     let block = Box::new(windows.stem(&mut builder, &shape)?) as Box<dyn Stem>;
     let stem = Level { name: "embeddings".into(), kind: ComponentKind::Embedding, layer: None, block };

@@ -24,7 +24,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let config = Config::read(folder, &values)?;
     let common = Common::read(folder, &values, request)?;
     let checkpoint = Common::checkpoint(folder, request)?;
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let mut builder = Builder::new(weights, "");
 
     let width = config.widths[0];

@@ -112,7 +112,7 @@ fn deviation(n: usize) -> f32 {
 pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Result<Model, NnError> {
     let config = Config::read(folder, &values, request)?;
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let mut builder = Builder::new(Weights::new(folder, &checkpoint, request.seed, request.random), "");
+    let mut builder = Builder::new(Weights::new(folder, &checkpoint, request), "");
 
     let (name, stem) = builder.rnn_stem(&config)?;
     let stem = Level { name: name.into(), kind: ComponentKind::Embedding, layer: None, block: stem };

@@ -130,7 +130,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let layers = keys.size("num_hidden_layers", Some(12))?;
 
     let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request.seed, request.random);
+    let weights = Weights::new(folder, &checkpoint, request);
     let mut builder = Builder::new(weights, "vit.");
     let stem = Box::new(pictures.stem(&mut builder, &shape)?) as Box<dyn Stem>;
     let longest = 1 + (pictures.height / pictures.patch) * (pictures.width / pictures.patch);
