@@ -205,6 +205,21 @@ fn a_small_budget_ends_no_pass_of_a_new_head_and_plans_without_a_map() {
 }
 
 #[test]
+fn breadth_reaches_the_planner() {
+    let first_step = |setting: &str| {
+        let events = with_a_fresh_head(&[setting]).events;
+        let mapped = events.iter().skip_while(|event| !matches!(event, Event::Map { .. }));
+        let ratio = |event: &Event| match event {
+            Event::Plan { step_flops_ratio, .. } => Some(*step_flops_ratio),
+            _ => None,
+        };
+        mapped.clone().find_map(ratio).unwrap()
+    };
+    let (narrow, wide) = (first_step("breadth=0.1"), first_step("breadth=1"));
+    assert!(narrow < 0.8 * wide, "{narrow} of a full step, {wide} where breadth counts in full");
+}
+
+#[test]
 fn what_is_left_of_the_probes_share_is_looked_with_later() {
     let looks = |method: &str| {
         let events = with_a_fresh_head(&[
