@@ -7,6 +7,8 @@
 //! * [`reference`](mod@reference): naive f64 twins for tests.
 //! * [`peak`]: what the machine can do at most, for benchmarks.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod cpu;
 pub mod gemm;
 mod kernels;

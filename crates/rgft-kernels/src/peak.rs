@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::gemm::has_bf16;
 
 /// Independent accumulators, enough to hide the latency of a fused multiply-add.
@@ -19,6 +21,10 @@ pub fn f32_flops_per_second() -> f64 {
 
 /// The same for bf16 products accumulated in f32; `None` where the processor has no such instruction.
 pub fn bf16_flops_per_second() -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if amx::is_available() {
+        return Some(best_of(amx::flops_in_registers));
+    }
     has_bf16().then(|| {
         best_of(|rounds| {
             std::hint::black_box(bf16_multiply_adds(rounds));
