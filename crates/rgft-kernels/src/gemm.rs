@@ -2,7 +2,7 @@
 //!
 //! * `f32`: crate `gemm` (AVX-512, AVX2 + FMA, NEON, portable; chosen at run time).
 //! * `bf16`: operands are rounded to bf16 while they are copied, products are accumulated in f32 and stored
-//!   as f32: on tile registers ([`amx`]) where there are any, for which no library was found; else crate `gemmkit`, whose
+//!   as f32: on tile registers (`amx.rs`) where there are any, for which no library was found; else crate `gemmkit`, whose
 //!   `vdpbf16ps` kernels need AVX512_BF16. Elsewhere bf16 has no hardware behind it and [`Precision::supported`] answers
 //!   `f32`.
 //!
