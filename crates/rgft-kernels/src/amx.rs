@@ -28,12 +28,18 @@ const TILE: usize = 16;
 const PANEL: usize = 2 * TILE;
 /// Numbers along `k` in a tile.
 const STEP: usize = 32;
-/// 32-bit words of two tiles: what one step takes of a panel.
-const WORDS: usize = 2 * TILE * TILE;
+/// Lines of two tiles: what one step takes of a panel.
+const LINES: usize = 2 * TILE;
 /// Steps in a block of `k`: a panel of B, 32 KiB, stays in the first-level cache while those of A pass by.
 const BLOCK_STEPS: usize = 16;
-/// Panels of A in a task: with a block of `k` 256 KiB, which stay in the second-level cache.
+/// Panels in a task. Those of A, with a block of `k` 256 KiB, stay in the second-level cache; and what is packed together is
+/// read a kilobyte at a time where `k` is the row.
 const TASK_PANELS: usize = 8;
+
+/// A row of a tile, which is a line of the cache: a load of a tile that straddles lines takes four times as long.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u32; TILE]);
 
 /// Whether the processor has tiles for bf16 and the system lets this process use them.
 pub(crate) fn is_available() -> bool {
@@ -83,7 +89,7 @@ fn may_use_tiles() -> bool {
 }
 
 thread_local! {
-    static PACKED: RefCell<[Vec<u32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static PACKED: RefCell<[Vec<Line>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// `C = A·B` or `C += A·B`, operands rounded to bf16 (to nearest even, subnormal numbers to 0).
@@ -94,29 +100,30 @@ pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) 
     let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
     // Taken, not borrowed: while rayon waits inside the product, this thread may start another one.
     let [mut of_a, mut of_b] = PACKED.take();
-    of_a.resize(rows * steps * WORDS, 0);
-    of_b.resize(columns * steps * WORDS, 0);
-    let pack_a = |(panel, words): (usize, &mut [u32])| pack(a, panel, Side::Left, words);
-    let pack_b = |(panel, words): (usize, &mut [u32])| pack(b.t(), panel, Side::Right, words);
+    of_a.resize(rows * steps * LINES, Line([0; TILE]));
+    of_b.resize(columns * steps * LINES, Line([0; TILE]));
+    let group = TASK_PANELS * steps * LINES;
+    let pack_a = |(i, lines): (usize, &mut [Line])| pack(a, i * TASK_PANELS, Side::Left, lines);
+    let pack_b = |(i, lines): (usize, &mut [Line])| pack(b.t(), i * TASK_PANELS, Side::Right, lines);
     let target = Target { data: c.data.as_mut_ptr(), row_stride: c.row_stride, rows: m, cols: n };
     // Rows of C in tasks of whole blocks; columns too, where that makes too few for the threads.
     let down = rows.div_ceil(TASK_PANELS);
     let across = if threads > 1 { (2 * threads).div_ceil(down).min(columns) } else { 1 };
     let wide = columns.div_ceil(across);
-    let task = |i: usize, of_a: &[u32], of_b: &[u32]| {
+    let task = |i: usize, of_a: &[Line], of_b: &[Line]| {
         let (first, left) = (i / across * TASK_PANELS, i % across * wide);
         let rows = first..rows.min(first + TASK_PANELS);
         let columns = left.min(columns)..columns.min(left + wide);
         multiply_panels(target, rows, columns, [of_a, of_b], steps, accumulate);
     };
     if threads > 1 {
-        of_b.par_chunks_mut(steps * WORDS).enumerate().for_each(pack_b);
-        of_a.par_chunks_mut(steps * WORDS).enumerate().for_each(pack_a);
+        of_b.par_chunks_mut(group).enumerate().for_each(pack_b);
+        of_a.par_chunks_mut(group).enumerate().for_each(pack_a);
         let (of_a, of_b) = (&of_a[..], &of_b[..]);
         (0..down * across).into_par_iter().for_each(|i| task(i, of_a, of_b));
     } else {
-        of_b.chunks_mut(steps * WORDS).enumerate().for_each(pack_b);
-        of_a.chunks_mut(steps * WORDS).enumerate().for_each(pack_a);
+        of_b.chunks_mut(group).enumerate().for_each(pack_b);
+        of_a.chunks_mut(group).enumerate().for_each(pack_a);
         (0..down).for_each(|i| task(i, &of_a, &of_b));
     }
     PACKED.set([of_a, of_b]);
@@ -163,20 +170,20 @@ fn multiply_panels(
     target: Target,
     rows: Range<usize>,
     columns: Range<usize>,
-    [of_a, of_b]: [&[u32]; 2],
+    [of_a, of_b]: [&[Line]; 2],
     steps: usize,
     accumulate: bool,
 ) {
-    let size = steps * WORDS;
+    let size = steps * LINES;
     let mut edge = [0f32; PANEL * PANEL];
     configure();
     for first in (0..steps).step_by(BLOCK_STEPS) {
         let block = BLOCK_STEPS.min(steps - first);
         let adds = accumulate || first > 0;
         for column in columns.clone() {
-            let b = &of_b[column * size + first * WORDS..][..block * WORDS];
+            let b = &of_b[column * size + first * LINES..][..block * LINES];
             for row in rows.clone() {
-                let a = &of_a[row * size + first * WORDS..][..block * WORDS];
+                let a = &of_a[row * size + first * LINES..][..block * LINES];
                 let (top, left) = (row * PANEL, column * PANEL);
                 let (height, width) = (PANEL.min(target.rows - top), PANEL.min(target.cols - left));
                 // SAFETY: the element at (top, left) is one of C.
@@ -220,13 +227,14 @@ fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// `C[32, 32] = A·B`, or `+=`, over the steps of one block.
+/// `C[32, 32] = A·B`, or `+=`, over the steps of one block. A's tiles pass by (`t1`: not to displace B's from the first-level
+/// cache).
 ///
 /// # Safety
 /// Tiles must be available and configured by this thread; 32 rows of 32 numbers, `row_stride` apart, must be writable at `c`.
 #[allow(unsafe_code)]
-unsafe fn multiply(a: &[u32], b: &[u32], c: *mut f32, row_stride: usize, adds: bool) {
-    let steps = a.len() / WORDS;
+unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds: bool) {
+    let steps = a.len() / LINES;
     debug_assert!(steps > 0 && a.len() == b.len());
     // SAFETY: every step reads two tiles of 1,024 bytes of each operand, which have `steps` of them; C by the contract.
     unsafe {
@@ -244,11 +252,11 @@ unsafe fn multiply(a: &[u32], b: &[u32], c: *mut f32, row_stride: usize, adds: b
             "tilezero tmm2",
             "tilezero tmm3",
             "3:",
-            "tileloadd tmm4, [{a} + {row}]",
+            "tileloaddt1 tmm4, [{a} + {row}]",
             "tileloadd tmm6, [{b} + {row}]",
             "tileloadd tmm7, [{b} + {row} + 1024]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{a} + {row} + 1024]",
+            "tileloaddt1 tmm5, [{a} + {row} + 1024]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "add {a}, 2048",
             "add {b}, 2048",
@@ -282,22 +290,29 @@ enum Side {
     Right,
 }
 
-/// Packs panel `panel` of `source`, `[rows of A or columns of B, k]`: for each step two tiles. Beyond the edges there are zeros.
-fn pack(source: Mat, panel: usize, side: Side, words: &mut [u32]) {
-    for (i, tile) in words.chunks_mut(TILE * TILE).enumerate() {
-        let (step, half) = (i / 2, i % 2);
-        let (first, k) = (panel * PANEL + half * TILE, step * STEP);
-        // SAFETY: `is_available` has detected AVX-512 with bf16.
-        #[allow(unsafe_code)]
-        unsafe {
-            pack_tile(source, first, k, side, tile);
+/// Packs panels of `source`, `[rows of A or columns of B, k]`, from panel `first` on: for each step two tiles. Beyond the
+/// edges there are zeros.
+fn pack(source: Mat, first: usize, side: Side, lines: &mut [Line]) {
+    let steps = source.cols.div_ceil(STEP);
+    let (panels, along_k) = (lines.len() / (steps * LINES), source.col_stride == 1);
+    // In the order in which the numbers lie in memory.
+    for i in 0..panels * steps {
+        let (panel, step) = if along_k { (i / steps, i % steps) } else { (i % panels, i / panels) };
+        let tiles = lines[(panel * steps + step) * LINES..][..LINES].chunks_mut(TILE);
+        for (half, tile) in tiles.enumerate() {
+            let line = (first + panel) * PANEL + half * TILE;
+            // SAFETY: `is_available` has detected AVX-512 with bf16.
+            #[allow(unsafe_code)]
+            unsafe {
+                pack_tile(source, line, step * STEP, side, tile);
+            }
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
-fn pack_tile(source: Mat, first: usize, k: usize, side: Side, tile: &mut [u32]) {
+fn pack_tile(source: Mat, first: usize, k: usize, side: Side, tile: &mut [Line]) {
     let lines = TILE.min(source.rows.saturating_sub(first));
     let numbers = STEP.min(source.cols - k);
     let mut pairs = [_mm512_setzero_si512(); TILE];
@@ -325,9 +340,9 @@ fn pack_tile(source: Mat, first: usize, k: usize, side: Side, tile: &mut [u32]) 
     if along_k != (side == Side::Left) {
         transpose(&mut pairs);
     }
-    for (to, from) in tile.chunks_exact_mut(TILE).zip(pairs) {
-        // SAFETY: a line of a tile is 16 words.
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), from) };
+    for (to, from) in tile.iter_mut().zip(pairs) {
+        // SAFETY: a line is 64 bytes, aligned to as many.
+        unsafe { _mm512_store_si512(to.0.as_mut_ptr().cast(), from) };
     }
 }
 
