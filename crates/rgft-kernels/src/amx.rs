@@ -94,17 +94,22 @@ thread_local! {
 
 /// `C = A·B` or `C += A·B`, operands rounded to bf16 (to nearest even, subnormal numbers to 0).
 ///
-/// The order of every sum is that of `k`, whatever the number of threads.
+/// The bits do not depend on the number of threads. They do on whether an element lies in a whole panel or at the edge.
+///
+/// To be called only where tiles are available, which [`is_available`] has asked for, and with `k > 0`.
 pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
     let (m, n, k) = (c.rows, c.cols, a.cols);
+    debug_assert!(is_available() && k > 0);
     let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
     // Taken, not borrowed: while rayon waits inside the product, this thread may start another one.
     let [mut of_a, mut of_b] = PACKED.take();
-    of_a.resize(rows * steps * LINES, Line([0; TILE]));
-    of_b.resize(columns * steps * LINES, Line([0; TILE]));
-    let group = TASK_PANELS * steps * LINES;
-    let pack_a = |(i, lines): (usize, &mut [Line])| pack(a, i * TASK_PANELS, Side::Left, lines);
-    let pack_b = |(i, lines): (usize, &mut [Line])| pack(b.t(), i * TASK_PANELS, Side::Right, lines);
+    let (lines_of_a, lines_of_b) = (room(&mut of_a, rows * steps), room(&mut of_b, columns * steps));
+    // Panels that are packed together.
+    let together = |panels: usize| TASK_PANELS.min(panels.div_ceil(threads));
+    let (group_a, group_b) = (together(rows), together(columns));
+    let pack_a = |(i, lines): (usize, &mut [Line])| pack(a, i * group_a, Side::Left, lines);
+    let pack_b = |(i, lines): (usize, &mut [Line])| pack(b.t(), i * group_b, Side::Right, lines);
+    let (chunk_a, chunk_b) = (group_a * steps * LINES, group_b * steps * LINES);
     let target = Target { data: c.data.as_mut_ptr(), row_stride: c.row_stride, rows: m, cols: n };
     // Rows of C in tasks of whole blocks; columns too, where that makes too few for the threads.
     let down = rows.div_ceil(TASK_PANELS);
@@ -117,16 +122,25 @@ pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) 
         multiply_panels(target, rows, columns, [of_a, of_b], steps, accumulate);
     };
     if threads > 1 {
-        of_b.par_chunks_mut(group).enumerate().for_each(pack_b);
-        of_a.par_chunks_mut(group).enumerate().for_each(pack_a);
-        let (of_a, of_b) = (&of_a[..], &of_b[..]);
-        (0..down * across).into_par_iter().for_each(|i| task(i, of_a, of_b));
+        lines_of_b.par_chunks_mut(chunk_b).enumerate().for_each(pack_b);
+        lines_of_a.par_chunks_mut(chunk_a).enumerate().for_each(pack_a);
+        let (lines_of_a, lines_of_b) = (&*lines_of_a, &*lines_of_b);
+        (0..down * across).into_par_iter().for_each(|i| task(i, lines_of_a, lines_of_b));
     } else {
-        of_b.chunks_mut(group).enumerate().for_each(pack_b);
-        of_a.chunks_mut(group).enumerate().for_each(pack_a);
-        (0..down).for_each(|i| task(i, &of_a, &of_b));
+        lines_of_b.chunks_mut(chunk_b).enumerate().for_each(pack_b);
+        lines_of_a.chunks_mut(chunk_a).enumerate().for_each(pack_a);
+        (0..down).for_each(|i| task(i, lines_of_a, lines_of_b));
     }
     PACKED.set([of_a, of_b]);
+}
+
+/// Lines for so many steps of panels. Grown only: whatever is in them is packed over.
+fn room(lines: &mut Vec<Line>, steps: usize) -> &mut [Line] {
+    let wanted = steps * LINES;
+    if lines.len() < wanted {
+        lines.resize(wanted, Line([0; TILE]));
+    }
+    &mut lines[..wanted]
 }
 
 /// Multiply-adds that never leave the registers, for the machine's peak: FLOPs of `rounds` rounds.
@@ -231,7 +245,8 @@ fn release() {
 /// cache).
 ///
 /// # Safety
-/// Tiles must be available and configured by this thread; 32 rows of 32 numbers, `row_stride` apart, must be writable at `c`.
+/// Tiles must be available and configured by this thread; `a` and `b` must be of equally many whole steps, one at least; 32
+/// rows of 32 numbers, `row_stride` apart, must be writable at `c`.
 #[allow(unsafe_code)]
 unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds: bool) {
     let steps = a.len() / LINES;
@@ -417,18 +432,45 @@ mod tests {
         for (m, k, n) in
             [(1, 1, 1), (32, 32, 32), (33, 31, 65), (16, 513, 17), (300, 70, 130), (5, 1100, 400)]
         {
-            let (a, b, start) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
+            // Each in a matrix with three columns more.
+            let (a, b) = (numbers((m + 3) * (k + 3), 1), numbers((k + 3) * (n + 3), 2));
+            let (c_stride, start) = (n + 3, numbers(m * (n + 3), 3));
             for layout in 0..4 {
-                let a = if layout & 1 == 0 { Mat::new(&a, m, k) } else { Mat::new(&a, k, m).t() };
-                let b = if layout & 2 == 0 { Mat::new(&b, k, n) } else { Mat::new(&b, n, k).t() };
-                for (threads, accumulate) in [(1, false), (2, true), (5, false), (16, true)] {
+                let of = |data, rows, cols| Mat::strided(data, rows, cols, cols + 3);
+                let a = if layout & 1 == 0 { of(&a, m, k) } else { of(&a, k, m).t() };
+                let b = if layout & 2 == 0 { of(&b, k, n) } else { of(&b, n, k).t() };
+                for (threads, accumulate) in [(1, false), (1, true), (2, true), (5, false), (16, true)] {
                     let mut c = start.clone();
-                    gemm(a, b, MatMut::new(&mut c, m, n), accumulate, threads);
-                    let expected = reference::product(a, b, accumulate.then_some(&start[..]));
-                    let found = c.iter().zip(&expected).position(|(x, y)| f64::from(*x) != *y);
-                    assert_eq!(found, None, "{m}x{k}x{n}, layout {layout}, {threads} threads");
+                    gemm(a, b, MatMut::strided(&mut c[1..], m, n, c_stride), accumulate, threads);
+                    let own: Vec<f32> =
+                        start[1..].chunks(c_stride).flat_map(|row| &row[..n]).copied().collect();
+                    let product = reference::product(a, b, accumulate.then_some(&own[..]));
+                    let mut expected = start.clone();
+                    for (row, product) in expected[1..].chunks_mut(c_stride).zip(product.chunks(n)) {
+                        row.iter_mut().zip(product).for_each(|(c, x)| *c = *x as f32);
+                    }
+                    assert!(c == expected, "{m}x{k}x{n}, layout {layout}, {threads} threads, {accumulate}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit_also_inside_of_other_tasks() {
+        if !is_available() {
+            eprintln!("skipped: no tiles for bf16 here");
+            return;
+        }
+        let numbers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
+        let (m, k, n) = (290, 700, 333);
+        let (a, b) = (numbers(m * k), numbers(k * n));
+        let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
+        let with = |threads| {
+            let mut c = vec![0.0; m * n];
+            gemm(a, b, MatMut::new(&mut c, m, n), false, threads);
+            c
+        };
+        let one = with(1);
+        (1..9usize).into_par_iter().for_each(|threads| assert!(with(threads) == one, "{threads} threads"));
     }
 }

@@ -1,7 +1,7 @@
 //! Matrix products and fused element-wise passes on slices of `f32`. What runs on which instructions is decided
 //! here and nowhere else; layers, models and methods may not come in.
 //!
-//! * [`gemm`]: products, over well-kept libraries.
+//! * [`gemm`]: products, over well-kept libraries and, for bf16, what they lack.
 //! * [`Kernels`]: the one trait that layers call; [`Cpu`] implements it.
 //! * [`cpu`]: everything else, one file per kernel; passes are vectorised, parallel and free of allocation.
 //! * [`reference`](mod@reference): naive f64 twins for tests.

@@ -218,7 +218,7 @@ pub struct HeadRequest {
     pub seed: u64,
     /// Initialise everything instead of reading weights.
     pub random: bool,
-    /// Initialise the task head, also where the folder has one of its size: that one was made for other outputs.
+    /// Initialise what makes the task's outputs, also where the folder has it in this size: it was made for others.
     pub new_head: bool,
 }
 

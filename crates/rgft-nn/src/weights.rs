@@ -238,14 +238,16 @@ pub enum Init {
     Normal(f32),
     /// Required in the folder; this number when everything is initialised.
     Constant(f32),
-    /// May be missing, of another size (another task's head) or not wanted: then normal with this deviation.
+    /// May be missing, or of another size (another task's head): then normal with this deviation.
     Fresh(f32),
+    /// The same for what makes a task's outputs, which may not be wanted either ([`HeadRequest::new_head`]).
+    Outputs(f32),
 }
 
 impl Init {
     /// Whether it belongs to a task head, which a folder may lack.
     pub(crate) fn is_fresh(self) -> bool {
-        matches!(self, Self::Fresh(_))
+        matches!(self, Self::Fresh(_) | Self::Outputs(_))
     }
 }
 
@@ -300,14 +302,15 @@ impl<'a> Weights<'a> {
             return Err(NnError::TooLarge { folder, name, shape: shape.to_vec() });
         };
         match (found, init) {
-            (Some(i), Init::Fresh(_)) if self.new_head || self.checkpoint.tensors[i].shape != shape => {
+            (Some(i), Init::Outputs(_)) if self.new_head => self.used[i] = true,
+            (Some(i), _) if init.is_fresh() && self.checkpoint.tensors[i].shape != shape => {
                 self.used[i] = true;
             }
             (Some(i), _) => {
                 self.used[i] = true;
                 return Ok((self.to_f32(&self.checkpoint.tensors[i], shape)?, false));
             }
-            (None, Init::Fresh(_)) => {}
+            (None, _) if init.is_fresh() => {}
             (None, _) if self.random => {}
             (None, _) => {
                 let name = aliases.last().copied().unwrap_or_default();
@@ -322,7 +325,7 @@ impl<'a> Weights<'a> {
         self.drawn += 1;
         Ok(match init {
             Init::Constant(value) => (vec![value; n], true),
-            Init::Normal(deviation) | Init::Fresh(deviation) => {
+            Init::Normal(deviation) | Init::Fresh(deviation) | Init::Outputs(deviation) => {
                 (normal(self.seed, self.drawn, n, deviation), true)
             }
         })

@@ -244,6 +244,18 @@ fn the_count_is_the_hand_count_on_a_two_layer_net() {
 }
 
 #[test]
+fn other_outputs_keep_the_layer_before_them() {
+    let known = load("bert");
+    let request = HeadRequest { new_head: true, ..HeadRequest::default() };
+    let model = models::load(&folder("bert"), &request).unwrap();
+    for (new, old) in model.parameters().iter().zip(known.parameters().iter()) {
+        let is_output = new.name.starts_with("classifier.");
+        assert_eq!((new.fresh, new.data == old.data), (is_output, !is_output), "{}", new.name);
+    }
+    assert!(model.parameters().find("bert.pooler.dense.weight").is_some());
+}
+
+#[test]
 fn saved_folders_load_back_equal() {
     for name in FAMILY {
         let model = load(name);

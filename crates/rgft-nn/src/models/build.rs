@@ -69,7 +69,11 @@ impl<'a> Builder<'a> {
         init: Init,
     ) -> Result<Linear, NnError> {
         let weight = self.parameter(&format!("{path}.weight"), &[output, input], init)?;
-        let zero = if init.is_fresh() { Init::Fresh(0.0) } else { Init::Constant(0.0) };
+        let zero = match init {
+            Init::Fresh(_) => Init::Fresh(0.0),
+            Init::Outputs(_) => Init::Outputs(0.0),
+            Init::Normal(_) | Init::Constant(_) => Init::Constant(0.0),
+        };
         let bias = bias.then(|| self.parameter(&format!("{path}.bias"), &[output], zero)).transpose()?;
         let site = self.site(path, SiteKind::Linear { weight, bias });
         Ok(Linear { site, weight, bias, input, output })

@@ -57,7 +57,7 @@ impl Common {
         (classifier, channels, dropout): (&str, usize, f32),
         values: Value,
     ) -> Result<Model, NnError> {
-        let init = Init::Fresh((1.0 / (3 * channels) as f32).sqrt());
+        let init = Init::Outputs((1.0 / (3 * channels) as f32).sqrt());
         let classifier = builder.linear(classifier, channels, self.outputs, true, init)?;
         let head = Box::new(ImageHead { classifier, dropout });
         blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });

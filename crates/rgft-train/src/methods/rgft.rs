@@ -28,7 +28,7 @@ use super::{ENERGY_MAX, Found, MapReport, Method, Plan, ProbeRequest, Standing, 
 use crate::TrainError;
 use crate::recipe::{MethodName, OptimizerName, Recipe};
 
-/// The largest part of a budget that phase 0 may take.
+/// The largest part of a budget that phase 0 may take, unless a single batch takes more.
 const HEAD_FIRST_MOST: f64 = 0.5;
 /// A later probe of fewer examples tells nothing.
 const LEAST_LOOK: usize = 8;
@@ -74,6 +74,7 @@ struct Settings {
     refresh: usize,
     hysteresis: f64,
     explore: f64,
+    batch: usize,
     head_first: f64,
     head_first_passes: f64,
     first_probe_batches: usize,
@@ -134,6 +135,7 @@ impl Rgft {
                 refresh: recipe.refresh,
                 hysteresis: recipe.hysteresis,
                 explore: recipe.explore,
+                batch: recipe.batch_size,
                 head_first: recipe.head_first,
                 head_first_passes: recipe.head_first_passes,
                 first_probe_batches: recipe.first_probe_batches,
@@ -163,7 +165,7 @@ impl Rgft {
             return self.components.iter().map(|_| self.random.random::<f64>()).collect();
         }
         if self.previous.is_none() {
-            // The share of probes does not pay for a look: as far as is known the error pulls alike everywhere.
+            // Nothing pays for a look: as far as is known the error pulls alike everywhere.
             return vec![1.0; self.components.len()];
         }
         let adam = self.settings.adam;
@@ -179,6 +181,8 @@ impl Rgft {
         self.head_passes = if standing.stored.is_some() { self.settings.head_first_passes } else { 1.0 };
         let each = costs.prefix[cut] + self.head_passes * (costs.cut[cut] + head);
         let affordable = HEAD_FIRST_MOST * standing.left / each;
+        // A working set is whole batches: the last one may go up to one less than a batch beyond what is asked for.
+        let affordable = affordable - (self.settings.batch as f64 - 1.0);
         let wanted = self.settings.head_first * standing.examples as f64;
         self.plan_of(cut, self.heads.clone(), Some(wanted.min(affordable).max(1.0) as usize))
     }

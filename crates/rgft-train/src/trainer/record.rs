@@ -61,14 +61,18 @@ impl Trainer<'_> {
 
     pub(super) fn finish(mut self, start: Instant, steps: usize) -> Result<RunOutcome, TrainError> {
         let without_a_map = match self.recipe.method {
-            MethodName::Rgft | MethodName::Static => "what was updated was chosen by its cost alone",
-            MethodName::GreenTrainer => "only the task head was trained",
+            MethodName::Rgft | MethodName::Static if self.planned_at.is_some() => {
+                "what was updated was chosen by its cost alone"
+            }
+            MethodName::Rgft | MethodName::Static | MethodName::GreenTrainer => {
+                "only the task head was trained"
+            }
             MethodName::AutoRgn => "all learning rates were alike",
             _ => "",
         };
         if !(self.mapped || without_a_map.is_empty()) {
             let message = format!(
-                "no error map was made, so {without_a_map}: the run is too short, or its budget too small"
+                "no error map was made, so {without_a_map}: the run, its budget or its probe-share is too small"
             );
             self.emit(&Event::Note { level: Level::Warning, message })?;
         }

@@ -205,15 +205,36 @@ fn a_small_budget_ends_no_pass_of_a_new_head_and_plans_without_a_map() {
 }
 
 #[test]
+fn a_new_head_leaves_half_of_a_small_budget_to_what_follows() {
+    for budget in [0.03, 0.05, 0.1] {
+        let finished = with_a_fresh_head(&[&format!("budget={budget}")]);
+        let is_plan = |event: &&Event| matches!(event, Event::Plan { .. });
+        let after = finished
+            .events
+            .iter()
+            .skip_while(|event| !is_plan(event))
+            .skip(1)
+            .skip_while(|event| !is_plan(event));
+        let spent = finished.events.iter().rev().skip(after.count()).find_map(|event| match event {
+            Event::Step { flops, .. } => Some(*flops),
+            _ => None,
+        });
+        let part = spent.unwrap() as f64 / (budget * finished.summary.flops.full_equivalent as f64);
+        // Texts are not all of one length.
+        assert!(part < 0.53, "budget {budget}: {part} of it went to the head");
+    }
+}
+
+#[test]
 fn breadth_reaches_the_planner() {
     let first_step = |setting: &str| {
         let events = with_a_fresh_head(&[setting]).events;
-        let mapped = events.iter().skip_while(|event| !matches!(event, Event::Map { .. }));
+        let mut mapped = events.iter().skip_while(|event| !matches!(event, Event::Map { .. }));
         let ratio = |event: &Event| match event {
             Event::Plan { step_flops_ratio, .. } => Some(*step_flops_ratio),
             _ => None,
         };
-        mapped.clone().find_map(ratio).unwrap()
+        mapped.find_map(ratio).unwrap()
     };
     let (narrow, wide) = (first_step("breadth=0.1"), first_step("breadth=1"));
     assert!(narrow < 0.8 * wide, "{narrow} of a full step, {wide} where breadth counts in full");

@@ -82,12 +82,14 @@ impl Builder<'_> {
 
     fn head(&mut self, config: &Config, pooling: Pooling, outputs: usize) -> Result<Head, NnError> {
         let (dense_path, activation, classifier_path) = config.head_paths();
-        let (hidden, init) = (config.hidden, Init::Fresh(config.initializer_range));
+        let (hidden, deviation) = (config.hidden, config.initializer_range);
         let dense = match pooling {
-            Pooling::Pooler => Some((self.linear(dense_path, hidden, hidden, true, init)?, activation)),
+            Pooling::Pooler => {
+                Some((self.linear(dense_path, hidden, hidden, true, Init::Fresh(deviation))?, activation))
+            }
             _ => None,
         };
-        let classifier = self.linear(classifier_path, hidden, outputs, true, init)?;
+        let classifier = self.linear(classifier_path, hidden, outputs, true, Init::Outputs(deviation))?;
         let pool = if pooling == Pooling::Mean { Pool::Mean } else { Pool::First };
         Ok(Head { pool, dense, classifier, dropout: config.head_dropout })
     }

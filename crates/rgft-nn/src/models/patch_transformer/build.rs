@@ -102,7 +102,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         shape.push_layer(&mut builder, &format!("encoder.layer.{l}"), &NAMES, l, &mut blocks)?;
     }
     shape.push_norm(&mut builder, "norm", &mut blocks)?;
-    let map = builder.linear("head", tokens * hidden, horizon, true, Init::Fresh(shape.deviation))?;
+    let map = builder.linear("head", tokens * hidden, horizon, true, Init::Outputs(shape.deviation))?;
     let instance_norm = windows.instance_norm;
     let head = Box::new(ForecastHead { map, instance_norm, dropout: head_dropout });
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });

@@ -84,7 +84,7 @@ impl Builder<'_> {
                 ("head", Box::new(LmHead { norm: None, output, tied: false }))
             }
             Task::Classes { classes, last, .. } => {
-                let output = self.linear("classifier", width, classes, true, Init::Fresh(deviation))?;
+                let output = self.linear("classifier", width, classes, true, Init::Outputs(deviation))?;
                 let head: Box<dyn Block> = if last {
                     Box::new(FinalStateHead { output, directions, dropout, instance_norm: None })
                 } else {
@@ -93,7 +93,7 @@ impl Builder<'_> {
                 ("classifier", head)
             }
             Task::Forecast { horizon, instance_norm, .. } => {
-                let output = self.linear("head", width, horizon, true, Init::Fresh(deviation))?;
+                let output = self.linear("head", width, horizon, true, Init::Outputs(deviation))?;
                 ("head", Box::new(FinalStateHead { output, directions, dropout: 0.0, instance_norm }))
             }
         })

@@ -140,7 +140,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         shape.push_layer(&mut builder, &format!("vit.encoder.layer.{l}"), &NAMES, l, &mut blocks)?;
     }
     shape.push_norm(&mut builder, "vit.layernorm", &mut blocks)?;
-    let classifier = builder.linear("classifier", hidden, outputs, true, Init::Fresh(shape.deviation))?;
+    let classifier = builder.linear("classifier", hidden, outputs, true, Init::Outputs(shape.deviation))?;
     let head = Box::new(Head { pool, dense: None, classifier, dropout: 0.0 });
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
