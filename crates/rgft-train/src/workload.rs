@@ -126,20 +126,10 @@ pub(crate) fn labels_in(config: &Value) -> Option<LabelMap> {
 
 /// The labels to learn: the model's own if the training data has no others, else those of the training data, for which
 /// [`Workload::load`] gives the model a new head.
-pub(crate) fn labels_for(
-    of_data: LabelMap,
-    config: &Value,
-    recipe: &Recipe,
-    notes: &mut Vec<String>,
-) -> LabelMap {
-    let Some(of_model) = labels_in(config).filter(|_| recipe.init == Init::Pretrained) else {
-        return of_data;
-    };
-    if of_data.names().iter().all(|name| of_model.index(name).is_some()) {
-        return of_model;
-    }
-    notes.push("the model was trained for other labels: its task head starts anew".into());
-    of_data
+pub(crate) fn labels_for(of_data: LabelMap, config: &Value, recipe: &Recipe) -> LabelMap {
+    let fits = |of_model: &LabelMap| of_data.names().iter().all(|name| of_model.index(name).is_some());
+    let of_model = labels_in(config).filter(|of_model| recipe.init == Init::Pretrained && fits(of_model));
+    of_model.unwrap_or(of_data)
 }
 
 /// The keys by which a `config.json` names its classes.
@@ -185,7 +175,7 @@ impl Workload {
             files,
             settings,
             snippets,
-            notes,
+            mut notes,
         } = material;
         if train.is_empty() || validation.is_empty() {
             return Err(TrainError::Mismatch {
@@ -197,7 +187,11 @@ impl Workload {
                 hint: "give more data, or a validation file",
             });
         }
-        let new_head = !labels.is_empty() && labels_in(config).is_some_and(|of_model| of_model != labels);
+        let named = recipe.init == Init::Pretrained && !labels.is_empty();
+        let new_head = named && labels_in(config).is_some_and(|of_model| of_model != labels);
+        if new_head {
+            notes.push("the model was trained for other labels: its task head starts anew".into());
+        }
         let request = HeadRequest { new_head, ..head_request(recipe, outputs) };
         let mut model = models::load(&recipe.model, &request)?;
         methods::prepare(recipe, &mut model)?;

@@ -57,7 +57,7 @@ pub(super) fn load(recipe: &Recipe, config: &Value) -> Result<Material, TrainErr
     let limited = |limit: Option<usize>| ImageSpec { limit, ..spec.clone() };
     let mut notes = Vec::new();
     let table = read_images(&files.train, &limited(recipe.limit_train))?;
-    let labels = labels_for(table.label_map()?, config, recipe, &mut notes);
+    let labels = labels_for(table.label_map()?, config, recipe);
     let whole = ImageDataset::labelled(&table, &spec, &labels)?;
     let read = |source: &ImageSource, limit| -> Result<ImageDataset, TrainError> {
         Ok(ImageDataset::labelled(&read_images(source, &limited(limit))?, &spec, &labels)?)

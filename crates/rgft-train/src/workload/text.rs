@@ -53,7 +53,7 @@ pub(super) fn of_tables(
     let mut notes = Vec::new();
     let labels = match objective {
         Objective::Regression => LabelMap::default(),
-        _ => labels_for(LabelMap::from_table(train, objective)?, config, recipe, &mut notes),
+        _ => labels_for(LabelMap::from_table(train, objective)?, config, recipe),
     };
     let tokenizer = TextTokenizer::from_folder(recipe.tokenizer_folder(), recipe.max_length)?;
     let dataset = |table: &Table| TextDataset::labelled(table, objective, &labels, &tokenizer);
