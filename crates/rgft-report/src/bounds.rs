@@ -12,6 +12,8 @@ pub struct Panel {
     pub subtitle: String,
     /// What is bounded.
     pub quantity: String,
+    /// What is counted along the axis.
+    pub along: String,
     /// `(steps, measured, bound)`, steps rising.
     pub points: Vec<(usize, f64, f64)>,
 }
@@ -78,7 +80,7 @@ fn draw(svg: &mut Svg, [left, top]: [f64; 2], panel: &Panel) {
         svg.text(x(step), bottom + 15.0, Anchor::Middle, "tick", &format!("{step:.0}"));
         step *= 10.0;
     }
-    svg.text(x(last), bottom + 30.0, Anchor::End, "label", "steps");
+    svg.text(x(last), bottom + 30.0, Anchor::End, "label", &panel.along);
     svg.text(x(1.0), bottom + 30.0, Anchor::Start, "label", &panel.quantity);
     for (class, of) in [("smooth", 1), ("metric", 0)] {
         let mut path = String::new();
@@ -106,8 +108,13 @@ mod tests {
     #[test]
     fn each_panel_has_both_lines_and_nothing_breaks_the_picture() {
         let points = (1..1000).map(|step| (step, 1.0 / step as f64, 4.0 / step as f64)).collect();
-        let panel =
-            |points| Panel { title: "T1a & <b>".into(), subtitle: "s".into(), quantity: "q".into(), points };
+        let panel = |points| Panel {
+            title: "T1a & <b>".into(),
+            subtitle: "s".into(),
+            quantity: "q".into(),
+            along: "steps".into(),
+            points,
+        };
         let broken = vec![(0, f64::NAN, f64::INFINITY), (1, -1.0, 0.0)];
         let svg = bounds_svg("bounds", &[panel(points), panel(broken), panel(Vec::new())]);
         let document = roxmltree::Document::parse(&svg).unwrap();

@@ -8,6 +8,8 @@ mod residuals;
 mod roll_back;
 mod screening;
 mod smoothness;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -53,6 +53,9 @@ pub(super) enum Class {
     Growing,
 }
 
+/// Blocks of [`Problem::faulty`], of two scalars each.
+pub(super) const FAULTY_BLOCKS: usize = 24;
+
 impl Problem {
     /// One of a class.
     pub(super) fn draw(class: Class, dice: &mut Dice) -> Self {
@@ -71,6 +74,17 @@ impl Problem {
         let spectrum: Vec<f64> = (0..d).map(|i| 0.1 * 100f64.powf(i as f64 / (d - 1) as f64)).collect();
         let start = dice.normals(d);
         let blocks = (0..d / 2).map(|i| 2 * i..2 * i + 2).collect();
+        quadratic_of(&rows, &spectrum, &vec![0.0; d], start, blocks)
+    }
+
+    /// As a pre-trained model may be: most blocks are nearly right. A quadratic with eigenvalues from 1 to 10.
+    pub(super) fn faulty() -> Self {
+        let (d, mut dice) = (2 * FAULTY_BLOCKS, Dice::new(5));
+        let rows = orthonormal(d, &mut dice);
+        let spectrum: Vec<f64> = (0..d).map(|i| 10f64.powf(i as f64 / (d - 1) as f64)).collect();
+        let mut start = dice.normals(d);
+        start[4..].iter_mut().for_each(|x| *x *= 0.05);
+        let blocks = (0..FAULTY_BLOCKS).map(|i| 2 * i..2 * i + 2).collect();
         quadratic_of(&rows, &spectrum, &vec![0.0; d], start, blocks)
     }
 

@@ -1,9 +1,11 @@
 //! The certificate of a run names the condition that the run was made to break, and looking changes nothing.
 
+use std::collections::BTreeMap;
+
 use rgft_core::{Certificate, Event, Status};
 use rgft_train::Workload;
 
-use super::common::{first, recipe};
+use super::common::{Altered, first, recipe, repository};
 
 fn certificate(settings: &[&str]) -> (Certificate, Vec<Event>) {
     let recipe = recipe(settings);
@@ -86,4 +88,31 @@ fn a_run_that_diverges_goes_back_as_often_as_it_may() {
     assert!((3..30).contains(&notes), "{notes} times");
     assert!(outcome.summary.metrics.validation["loss"].is_finite());
     assert_eq!(status(&outcome.certificate, "loss finite"), Status::DoesNotHold);
+}
+
+/// One digit of another class than it is, among 400: the batch that holds it is a spike.
+#[test]
+fn a_spike_takes_a_run_back_whether_or_not_it_caches() {
+    let steps = |cache: &str| {
+        let data = format!("data={}", repository().join("assets/demo/digits-train.csv").display());
+        let settings =
+            ["method=last-k", "roll-back=1", "learning-rate=1e-6", "epochs=2", "batch-size=8", &data, cache];
+        let recipe = recipe(&settings);
+        let mut work = Workload::load(&recipe).unwrap();
+        work.validation = first(work.validation, 10);
+        let (rows, classes) = ((0..400).collect(), BTreeMap::from([(21, 3)]));
+        work.train = Box::new(Altered { set: work.train, rows, classes });
+        let mut steps = Vec::new();
+        rgft_train::train(&recipe, &mut work, None, &mut |event| {
+            if let Event::Step { step, loss, .. } = event {
+                steps.push((*step, loss.to_bits()));
+            }
+        })
+        .unwrap();
+        steps
+    };
+    let computed = steps("cache=off");
+    let made: Vec<usize> = computed.iter().map(|(step, _)| *step).collect();
+    assert_eq!(made, (0..100).filter(|&step| step != 22).collect::<Vec<_>>(), "step 22 took the run back");
+    assert_eq!(computed, steps("cache-dtype=f32"));
 }

@@ -12,7 +12,7 @@ use rgft_core::{Slice, rank_correlation, theory};
 use rgft_data::PackedBatch;
 use rgft_nn::{Blind, Engine, Gradients, Mode, Tape};
 use rgft_report::scatter_svg;
-use rgft_train::recipe::{OptimizerName, RawRecipe, Recipe};
+use rgft_train::recipe::{MethodName, OptimizerName, RawRecipe, Recipe};
 use rgft_train::schedule_of_batches::BatchSchedule;
 use rgft_train::{Costs, Optimizer, OutFolder, StepSize, Workload, batch_loss};
 use serde::Serialize;
@@ -65,7 +65,8 @@ pub(super) fn run(args: &ForetellArgs, threads: Option<usize>, printer: &mut Pri
         None => RawRecipe::default(),
     };
     raw.merge(given);
-    raw.optimizer = Some(OptimizerName::Sgd);
+    // No method: all components, at the recipe's granularity.
+    (raw.method, raw.optimizer) = (Some(MethodName::Rgft), Some(OptimizerName::Sgd));
     let mut recipe = raw.check()?;
     (recipe.momentum, recipe.weight_decay) = (0.0, 0.0);
     let out = recipe.out.as_deref().map(|path| OutFolder::for_files(path, &FILES)).transpose()?;

@@ -124,6 +124,7 @@ fn write(out: &OutFolder, args: &VerifyArgs, findings: &[Finding]) -> Result<(),
         title: curve.statement.to_owned(),
         subtitle: curve.steps.to_owned(),
         quantity: curve.quantity.to_owned(),
+        along: curve.along.to_owned(),
         points: curve.points,
     };
     let panels: Vec<Panel> = curves::curves().into_iter().map(panel).collect();
