@@ -4,6 +4,7 @@
 //! page. Which runs there are, and how they come about, is not known here.
 
 mod bars;
+mod compute_to_quality;
 mod page;
 mod paired;
 mod plots;
@@ -158,5 +159,11 @@ impl Comparison {
             }
         }
         names
+    }
+
+    /// Whether a method was run with more than one budget.
+    fn has_budgets(&self) -> bool {
+        let rows = || self.tasks.iter().flat_map(|task| &task.rows).filter(|row| row.name() != "full");
+        rows().any(|row| rows().any(|other| other.name() == row.name() && other.budget != row.budget))
     }
 }

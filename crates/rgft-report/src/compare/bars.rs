@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
+use super::compute_to_quality::{Aim, Cost, Needed, over_tasks};
 use super::{Comparison, Paired, Row, Summary, TaskResults};
 use crate::units;
 
-/// What is promised. Exactly one of `points`, `above`, `first`, `quality`, `seconds` and `spent` says of what.
+/// What is promised. Exactly one of `points`, `above`, `first`, `quality`, `seconds`, `compute` and `spent` says of what.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Bar {
@@ -31,6 +32,14 @@ pub struct Bar {
     pub quality: Option<f64>,
     /// The most seconds, of `full`'s on the same machine, mean over the tasks.
     pub seconds: Option<f64>,
+    /// The most FLOPs, of `full`'s, to come within 0.3 points of it: geometric mean over the tasks.
+    pub compute: Option<f64>,
+    /// With `compute`: on each of the tasks.
+    #[serde(default)]
+    pub each: bool,
+    /// With `compute`: as a part of what each of these methods takes, not of `full`'s.
+    #[serde(default)]
+    pub than: Vec<String>,
     /// How far the FLOPs of any run may be from its budget, as a part of it.
     pub spent: Option<f64>,
 }
@@ -63,16 +72,19 @@ impl Bar {
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), String> {
-        let said = [self.points, self.quality, self.seconds, self.spent].iter().flatten().count()
-            + usize::from(!self.above.is_empty())
-            + usize::from(self.first);
+        let numbers = [self.points, self.quality, self.seconds, self.compute, self.spent];
+        let said =
+            numbers.iter().flatten().count() + usize::from(!self.above.is_empty()) + usize::from(self.first);
         match said {
             1 if self.surely && self.above.is_empty() => {
                 Err(format!("bar {:?}: surely goes with above", self.what))
             }
+            1 if self.compute.is_none() && (self.each || !self.than.is_empty()) => {
+                Err(format!("bar {:?}: each and than go with compute", self.what))
+            }
             1 => Ok(()),
             _ => Err(format!(
-                "bar {:?}: expected one of points, above, first, quality, seconds and spent",
+                "bar {:?}: expected one of points, above, first, quality, seconds, compute and spent",
                 self.what
             )),
         }
@@ -82,6 +94,9 @@ impl Bar {
     pub fn outcome(&self, comparison: &Comparison) -> Outcome {
         if let Some(spent) = self.spent {
             return self.spent(comparison, spent);
+        }
+        if let Some(most) = self.compute {
+            return self.compute(comparison, most);
         }
         let mut budgets = self.budgets.clone();
         if budgets.is_empty() {
@@ -166,6 +181,45 @@ impl Bar {
         };
         let all = Outcome::all(rows.iter().map(of_task).collect(), ", ");
         Some(Outcome { measured: format!("{at}: {}", all.measured), ..all })
+    }
+
+    /// To full's quality, or near it.
+    fn compute(&self, comparison: &Comparison, most: f64) -> Outcome {
+        let missing = || Outcome { measured: "not measured".into(), reached: None };
+        let tasks = self.tasks(comparison).count();
+        if self.each {
+            let of_task = |task| Some((task, Needed::of(task, "rgft", Aim::Near, Cost::Flops)?));
+            let needed: Vec<(&TaskResults, Needed)> = self.tasks(comparison).filter_map(of_task).collect();
+            let Some((task, worst)) = needed.iter().max_by(|a, b| a.1.value().total_cmp(&b.1.value())) else {
+                return missing();
+            };
+            let within = needed.iter().filter(|(_, needed)| needed.value() <= most).count();
+            let measured = format!(
+                "on {within} of {} tasks; {:.3} at most ({})",
+                needed.len(),
+                worst.value(),
+                task.name
+            );
+            let reached = (within < needed.len() || needed.len() == tasks).then_some(within == needed.len());
+            return Outcome { measured, reached };
+        }
+        let of = |name: &str| {
+            let (mean, _, known) =
+                over_tasks(comparison, self.group.as_deref(), name, Aim::Near, Cost::Flops)?;
+            Some((mean, known == tasks))
+        };
+        let Some((ours, whole)) = of("rgft") else { return missing() };
+        if self.than.is_empty() {
+            return Outcome { measured: format!("{ours:.3}"), reached: whole.then_some(ours <= most) };
+        }
+        let against = |other: &String| {
+            let Some((theirs, known)) = of(other) else {
+                return Outcome { measured: format!("{other} not measured"), reached: None };
+            };
+            let measured = format!("{ours:.3} of {other}'s {theirs:.3}");
+            Outcome { measured, reached: (whole && known).then_some(ours <= most * theirs) }
+        };
+        Outcome::all(self.than.iter().map(against).collect(), ", ")
     }
 
     fn spent(&self, comparison: &Comparison, within: f64) -> Outcome {

@@ -47,7 +47,8 @@ fn together(page: &mut String, comparison: &Comparison) {
     }
     let groups = tables::groups(comparison).into_iter().map(Some);
     let cells = [None].into_iter().chain(groups).filter_map(|group| tables::of_all(comparison, group));
-    cells.chain(tables::lead(comparison)).for_each(|cells| table(page, &cells));
+    let to_quality = tables::compute_to_quality(comparison);
+    cells.chain(tables::lead(comparison)).chain(to_quality).for_each(|cells| table(page, &cells));
     page.push_str("</section>");
 }
 

@@ -44,6 +44,7 @@ pub fn results_part(
         if let Some(cells) = tables::lead(comparison) {
             part.table(&cells);
         }
+        tables::compute_to_quality(comparison).iter().for_each(|cells| part.table(cells));
     }
     for task in &comparison.tasks {
         let _ = writeln!(part.markdown, "### {}\n", cell(&task.name));

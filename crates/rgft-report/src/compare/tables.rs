@@ -1,5 +1,6 @@
 //! The tables of a comparison, as cells; and all of them as plain text.
 
+use super::compute_to_quality::{Aim, Cost, Needed, over_tasks};
 use super::{Comparison, Estimate, Paired, Summary, TaskResults};
 use crate::terminal::{align, clean, plain, trimmed};
 use crate::units;
@@ -123,6 +124,58 @@ pub(super) fn lead(comparison: &Comparison) -> Option<Cells> {
     (!rows.is_empty()).then(|| Cells { heading: heading.into(), text: 1, header, rows, notes: Vec::new() })
 }
 
+/// How much compute each method takes to come near to full fine-tuning's quality: over all tasks, and on each. Nothing where
+/// methods have a single budget.
+pub(super) fn compute_to_quality(comparison: &Comparison) -> Vec<Cells> {
+    if !comparison.has_budgets() {
+        return Vec::new();
+    }
+    let names = comparison.names();
+    let over_all = |cost: Cost, what: &str| {
+        let row = |name: &String| {
+            let cell = |&aim: &Aim| {
+                let needed = over_tasks(comparison, None, name, aim, cost);
+                needed
+                    .map(|(mean, reached, tasks)| format!("{mean:.3} ({reached} of {tasks})"))
+                    .unwrap_or_default()
+            };
+            let cells: Vec<String> = Aim::ALL.iter().map(cell).collect();
+            (!cells.iter().all(String::is_empty)).then(|| [vec![clean(name)], cells].concat())
+        };
+        let rows: Vec<Vec<String>> = names.iter().filter_map(row).collect();
+        (!rows.is_empty()).then(|| Cells {
+            heading: format!(
+                "{what} to come to a part of full's quality, of full's: geometric mean over tasks, 1 where it does not come \
+                 there (tasks where it does)"
+            ),
+            text: 1,
+            header: ["method", "95 %", "98 %", "within 0.3 points", "100 %"].map(String::from).to_vec(),
+            rows,
+            notes: Vec::new(),
+        })
+    };
+    let on_each = || {
+        let row = |task: &TaskResults| {
+            let cell = |name: &String| match Needed::of(task, name, Aim::Near, Cost::Flops) {
+                None => String::new(),
+                Some(Needed::NotReached) => "–".into(),
+                Some(Needed::AtMost(cost)) => format!("≤ {cost:.3}"),
+                Some(Needed::Exactly(cost)) => format!("{cost:.3}"),
+            };
+            [vec![clean(&task.name)], names.iter().map(cell).collect()].concat()
+        };
+        Cells {
+            heading: "FLOPs to come within 0.3 points (or 0.3 %) of full, of full's".into(),
+            text: 1,
+            header: ["task".to_owned()].into_iter().chain(names.iter().map(|name| clean(name))).collect(),
+            rows: comparison.tasks.iter().map(row).collect(),
+            notes: Vec::new(),
+        }
+    };
+    let over_all = [over_all(Cost::Flops, "FLOPs"), over_all(Cost::Seconds, "Seconds")];
+    over_all.into_iter().flatten().chain([on_each()]).collect()
+}
+
 /// The groups with more than one task that are not all tasks.
 pub(super) fn groups(comparison: &Comparison) -> Vec<&str> {
     let mut groups: Vec<&str> = Vec::new();
@@ -143,6 +196,7 @@ pub fn comparison_text(comparison: &Comparison) -> String {
         let groups = groups(comparison).into_iter().map(Some);
         tables.extend(groups.chain([None]).filter_map(|group| of_all(comparison, group)));
         tables.extend(lead(comparison));
+        tables.extend(compute_to_quality(comparison));
     }
     let words = tables.iter().map(|cells| {
         let mut table = plain();

@@ -153,6 +153,36 @@ fn paired_differences_by_hand() {
 }
 
 #[test]
+fn compute_to_quality_is_told_and_judged() {
+    let mut comparison = comparison();
+    comparison.tasks.truncate(2);
+    assert!(!comparison_text(&comparison).contains("to come"), "a single budget tells nothing");
+    // Score: 0.797 is needed, of 0.7 at 0.1 and 0.86 at 0.3. Loss: never.
+    comparison.tasks[0].rows.insert(2, row("rgft", 0.1, &[0.7, 0.7]));
+    let [score, geometric] = [0.1 + 0.2 * 0.097 / 0.16, (0.1 + 0.2 * 0.097 / 0.16f64).sqrt()];
+    let text = comparison_text(&comparison);
+    for expected in [format!("{geometric:.3} (1 of 2)"), format!("{score:.3}")] {
+        assert!(text.contains(&expected), "{expected}\n{text}");
+    }
+    assert!(comparison_page(&comparison).contains("within 0.3 points"));
+    let bar = |compute| Bar { compute: Some(compute), ..Bar::default() };
+    let reached = |bar: Bar| bar.outcome(&comparison).reached;
+    assert_eq!((reached(bar(geometric + 0.01)), reached(bar(geometric - 0.01))), (Some(true), Some(false)));
+    let each = Bar { each: true, ..bar(0.9) };
+    assert_eq!(each.outcome(&comparison).measured, "on 1 of 2 tasks; 1.000 at most (loss)");
+    assert_eq!(reached(each), Some(false));
+    // full-short: never on the score, with its first budget on the loss.
+    let other = 0.3f64.sqrt();
+    let than = |compute| Bar { than: vec!["full-short".into()], ..bar(compute) };
+    assert_eq!(reached(than(geometric / other + 0.01)), Some(true));
+    assert_eq!(reached(than(geometric / other - 0.01)), Some(false));
+    assert_eq!(reached(Bar { than: vec!["lora".into()], ..bar(0.6) }), None);
+    assert!(
+        than(0.6).check().is_ok() && Bar { each: true, points: Some(1.0), ..Bar::default() }.check().is_err()
+    );
+}
+
+#[test]
 fn bars_are_reached_missed_or_open() {
     let mut whole = comparison();
     whole.tasks.truncate(2);
