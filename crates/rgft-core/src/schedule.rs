@@ -1,7 +1,7 @@
 //! The learning-rate schedule: a warm-up, then a decay.
 //!
 //! ```text
-//! factor(k) = min((k + 1) / (warmup + 1), decay(k))        left = clip((total − k) / (total − warmup), 0, 1)
+//! factor(k) = min((k + 1) / (W + 1), decay(k))        left = clip((total − k) / (total − W), 0, 1), W = warmup · total
 //!
 //! linear      decay = left
 //! cosine      decay = (1 − cos(π · left)) / 2
@@ -31,25 +31,23 @@ words!(ScheduleKind, "schedule", {
     "constant" => ScheduleKind::Constant,
 });
 
-/// A schedule over a known number of steps.
+/// A schedule, of any number of steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// The shape of the decay.
     pub kind: ScheduleKind,
-    /// Steps of warm-up; may be fractional, a ratio of `total_steps`.
-    pub warmup_steps: f64,
-    /// Steps of the run.
-    pub total_steps: usize,
+    /// The part of the steps that warms up.
+    pub warmup: f64,
 }
 
 impl Schedule {
-    /// The factor on the learning rate at `step`, which counts from 0. Between 0 and 1, and above 0 for every
-    /// step before `total_steps`.
-    pub fn factor(&self, step: usize) -> f64 {
-        let (step, total) = (step as f64, self.total_steps as f64);
-        let warmup = (step + 1.0) / (self.warmup_steps + 1.0);
+    /// The factor on the learning rate at `step` of `total`; steps count from 0, and both may be fractions of one where steps
+    /// differ in size. Between 0 and 1, and above 0 for every step before `total`.
+    pub fn factor(&self, step: f64, total: f64) -> f64 {
+        let warmup_steps = self.warmup * total;
+        let warmup = (step + 1.0) / (warmup_steps + 1.0);
         // A run that is all warm-up has no decay to spread out.
-        let decaying = (total - self.warmup_steps).max(f64::MIN_POSITIVE);
+        let decaying = (total - warmup_steps).max(f64::MIN_POSITIVE);
         let left = ((total - step) / decaying).clamp(0.0, 1.0);
         let decay = match self.kind {
             ScheduleKind::Linear => left,
@@ -66,8 +64,9 @@ mod tests {
     use super::*;
 
     fn factors(kind: ScheduleKind, warmup_steps: f64, total_steps: usize) -> Vec<f64> {
-        let schedule = Schedule { kind, warmup_steps, total_steps };
-        (0..=total_steps).map(|step| schedule.factor(step)).collect()
+        let total = total_steps as f64;
+        let schedule = Schedule { kind, warmup: warmup_steps / total };
+        (0..=total_steps).map(|step| schedule.factor(step as f64, total)).collect()
     }
 
     #[test]
@@ -94,9 +93,9 @@ mod tests {
     fn no_step_of_a_run_is_without_effect() {
         for kind in [ScheduleKind::Linear, ScheduleKind::Cosine, ScheduleKind::Constant] {
             for (warmup, total) in [(0.0, 1), (0.06, 1), (3.0, 3), (9.0, 3), (0.6, 10)] {
-                let schedule = Schedule { kind, warmup_steps: warmup, total_steps: total };
+                let schedule = Schedule { kind, warmup: warmup / total as f64 };
                 for step in 0..total {
-                    let factor = schedule.factor(step);
+                    let factor = schedule.factor(step as f64, total as f64);
                     assert!(factor > 0.0 && factor <= 1.0, "{kind} {warmup} {total} {step}: {factor}");
                 }
             }

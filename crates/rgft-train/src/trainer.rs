@@ -173,12 +173,6 @@ impl<'a> Trainer<'a> {
             None if method.ends_with_epochs() => batches.len(),
             None => usize::MAX,
         };
-        let scheduled = if total_steps == usize::MAX { batches.len() } else { total_steps };
-        let schedule = Schedule {
-            kind: recipe.schedule,
-            warmup_steps: recipe.warmup * scheduled as f64,
-            total_steps: scheduled,
-        };
         let tracker =
             Tracker::new(model, &work.components, methods::signal(recipe), recipe.beta, recipe.seed);
         let look = tracker.forecast_each(model, &priced(&batches, work));
@@ -201,7 +195,7 @@ impl<'a> Trainer<'a> {
             budget,
             epoch_steps: batches.steps_per_epoch(),
             total_steps,
-            schedule,
+            schedule: Schedule { kind: recipe.schedule, warmup: recipe.warmup },
             screening: method.selectivity().map(|beta| Screening::new(beta, recipe.seed)),
             method,
             tracker,
@@ -457,7 +451,7 @@ impl<'a> Trainer<'a> {
     /// One step; `None` if its loss took the run back.
     fn step(&mut self, step: usize, rows: Vec<Vec<(usize, f64)>>) -> Result<Option<Event>, TrainError> {
         // By what was spent before it.
-        let factor = self.rate_factor(step);
+        let factor = self.rate_factor(step, &rows);
         let augmentation = Some(self.order.augmentation());
         let pack = |rows: &Vec<(usize, f64)>| {
             let rows: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
@@ -530,24 +524,30 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    /// The schedule's factor, halved by each time that the run went back. A method that plans follows what is left of the
-    /// budget since planning began, because the budget ends the run, however many steps that takes; before that only a task
-    /// head learns, at full rate.
-    fn rate_factor(&self, step: usize) -> f64 {
+    /// The schedule's factor for a step on these rows, halved by each time that the run went back. A method that plans follows
+    /// what is spent of the budget since planning began, in steps like this one, because the budget ends the run, however many
+    /// steps that takes; before that only a task head learns, at full rate.
+    fn rate_factor(&self, step: usize, rows: &[Vec<(usize, f64)>]) -> f64 {
         let halved = self.roll_back.rate_factor();
+        let of_steps = |step: usize| (step as f64, self.total_steps as f64);
         if self.method.fixed().is_some() {
-            return halved * self.schedule.factor(step);
+            let (step, total) = of_steps(step);
+            return halved * self.schedule.factor(step, total);
         }
         let Some(start) = self.planned_at else { return halved };
-        let whole = self.budget - start as f64;
+        let cost = self.cost(rows).max(1.0);
         let spent = (self.ledger.total() - start) as f64;
-        let mut position = (spent / whole * self.schedule.total_steps as f64) as usize;
+        let (mut step_of, mut total) = (spent / cost, (self.budget - start as f64) / cost);
         if self.method.ends_with_epochs() {
             let batch = self.recipe.batch_size * self.recipe.accumulation;
-            position =
-                position.max(self.screening.as_ref().map_or(step, |screening| screening.passed / batch));
+            let (made, all) =
+                of_steps(self.screening.as_ref().map_or(step, |screening| screening.passed / batch));
+            // Whichever ends first.
+            if made / all > step_of / total {
+                (step_of, total) = (made, all);
+            }
         }
-        halved * self.schedule.factor(position.min(self.schedule.total_steps - 1))
+        halved * self.schedule.factor(step_of, total)
     }
 
     fn step_sizes(&self, factor: f64) -> Vec<StepSize> {

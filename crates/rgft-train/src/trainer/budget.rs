@@ -51,7 +51,7 @@ pub(super) fn affordable_steps(
 
 impl Trainer<'_> {
     /// What a step on these rows will compute under the plan in force, update included.
-    fn cost(&self, rows: &[Vec<(usize, f64)>]) -> f64 {
+    pub(super) fn cost(&self, rows: &[Vec<(usize, f64)>]) -> f64 {
         let (model, cut) = (&self.work.model, self.active.plan.cut);
         let price = |rows: &Vec<(usize, f64)>| {
             let rows: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();

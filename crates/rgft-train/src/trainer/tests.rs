@@ -72,14 +72,14 @@ fn going_back_finds_the_weights_of_the_best_validation_or_the_first_ones() {
         let batch = trainer.next_batch().unwrap();
         trainer.step(at, batch).unwrap().unwrap();
     };
-    let (begun, rate) = (weights(&trainer), trainer.rate_factor(0));
+    let (begun, rate) = (weights(&trainer), trainer.rate_factor(0, &[]));
     trainer.replan(0).unwrap();
     step(&mut trainer, 0);
     let after_one = weights(&trainer);
     assert!(after_one != begun);
     assert!(trainer.goes_back(1, 9.0).unwrap());
     assert!(weights(&trainer) == begun);
-    assert_eq!(trainer.rate_factor(0), 0.5 * rate);
+    assert_eq!(trainer.rate_factor(0, &[]), 0.5 * rate);
 
     step(&mut trainer, 0);
     trainer.validate(1).unwrap();
@@ -89,7 +89,7 @@ fn going_back_finds_the_weights_of_the_best_validation_or_the_first_ones() {
     assert!(weights(&trainer) != best);
     assert!(trainer.goes_back(3, 9.0).unwrap());
     assert!(weights(&trainer) == best);
-    assert_eq!(trainer.rate_factor(0), 0.25 * rate);
+    assert_eq!(trainer.rate_factor(0, &[]), 0.25 * rate);
     assert!(!trainer.goes_back(3, 9.0).unwrap(), "twice is all that it may");
 }
 
