@@ -38,11 +38,7 @@ fn all_groups_active_are_full_fine_tuning() {
 fn plain(recipe: &Recipe, work: &mut Workload) {
     let engine = Workload::engine(recipe);
     let batches = BatchSchedule::new(&*work.train, recipe.epochs, recipe.batch_size, 1, recipe.seed);
-    let schedule = Schedule {
-        kind: recipe.schedule,
-        warmup_steps: recipe.warmup * batches.len() as f64,
-        total_steps: batches.len(),
-    };
+    let schedule = Schedule { kind: recipe.schedule, warmup: recipe.warmup };
     let everything = vec![Slices::All; work.model.parameters().len()];
     let needs = work.model.needs(&everything, 0, false);
     let mut gradients = Gradients::new(&engine, work.model.parameters(), &everything, &work.model.tables());
@@ -68,7 +64,8 @@ fn plain(recipe: &Recipe, work: &mut Workload) {
                 width,
             };
             let step = AdamW {
-                learning_rate: (recipe.learning_rate * schedule.factor(step)) as f32,
+                learning_rate: (recipe.learning_rate * schedule.factor(step as f64, batches.len() as f64))
+                    as f32,
                 weight_decay: recipe.weight_decay as f32,
                 beta1: recipe.beta1 as f32,
                 beta2: recipe.beta2 as f32,

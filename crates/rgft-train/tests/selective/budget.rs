@@ -55,6 +55,32 @@ fn eight_epochs_spend_their_budget_and_no_more() {
     spends("full-short", 8);
 }
 
+/// However many steps full fine-tuning would make: a warm-up of half of the run is half of the steps that are made.
+#[test]
+fn a_warm_up_is_a_part_of_the_steps_that_are_made() {
+    let settings = ["budget=0.1", "epochs=8", "cache=off", "warmup=0.5", "learning-rate=1"];
+    let recipe = recipe(&[&settings[..], &["optimizer=sgd", "clip=1e-6"]].concat());
+    let mut work = Workload::load(&recipe).unwrap();
+    // Whole batches.
+    (work.train, work.validation) = (first(work.train, 256), first(work.validation, 10));
+    let rates: Vec<f64> = run(&recipe, &mut work)
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Step { learning_rate, .. } => Some(*learning_rate),
+            _ => None,
+        })
+        .collect();
+    let steps = rates.len() as f64;
+    assert!((4.0..40.0).contains(&steps), "{steps}");
+    // The k-th of K is warmed up to k/(K/2 + 1), and steps are not quite alike.
+    for (k, rate) in rates.iter().enumerate().take(rates.len() / 2 - 1) {
+        let expected = (k as f64 + 1.0) / (0.5 * steps + 1.0);
+        assert!((rate / expected - 1.0).abs() < 0.2, "step {k} of {steps}: {rate} instead of {expected}");
+    }
+    assert!(rates.last().is_some_and(|last| (0.0..0.5).contains(last)), "{rates:?}");
+}
+
 #[test]
 fn the_methods_of_others_spend_a_budget_or_all_of_their_epochs() {
     for method in [
