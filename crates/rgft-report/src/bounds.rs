@@ -14,7 +14,7 @@ pub struct Panel {
     pub quantity: String,
     /// What is counted along the axis.
     pub along: String,
-    /// `(steps, measured, bound)`, steps rising.
+    /// `(steps or what else is counted, measured, bound)`, rising.
     pub points: Vec<(usize, f64, f64)>,
 }
 

@@ -540,11 +540,16 @@ impl<'a> Trainer<'a> {
         let (mut step_of, mut total) = (spent / cost, (self.budget - start as f64) / cost);
         if self.method.ends_with_epochs() {
             let batch = self.recipe.batch_size * self.recipe.accumulation;
-            let (made, all) =
-                of_steps(self.screening.as_ref().map_or(step, |screening| screening.passed / batch));
-            // Whichever ends first.
-            if made / all > step_of / total {
-                (step_of, total) = (made, all);
+            let passed = self.screening.as_ref().map(|screening| screening.passed / batch);
+            let (made, all) = of_steps(passed.unwrap_or(step));
+            // By steps that are left; where most of what passes is not learnt from, by parts.
+            let ends_first = match passed {
+                None => all - made <= total - step_of,
+                Some(_) => made / all >= step_of / total,
+            };
+            if ends_first {
+                // What was screened for this step has passed already.
+                (step_of, total) = (made.min(all - 1.0), all);
             }
         }
         halved * self.schedule.factor(step_of, total)

@@ -1,4 +1,4 @@
-//! Bounds beside what they bound, in the course of steps on one quadratic: to be looked at.
+//! Bounds beside what they bound, in the course of steps on a quadratic: to be looked at.
 
 use serde::Serialize;
 
@@ -15,9 +15,9 @@ pub struct Curve {
     pub steps: &'static str,
     /// What is bounded.
     pub quantity: &'static str,
-    /// What is counted along it: `steps`.
+    /// What is counted along it: `steps`, or `compute` in units of a block's update.
     pub along: &'static str,
-    /// `(steps, measured, bound)`.
+    /// `(steps or compute, measured, bound)`.
     pub points: Vec<(usize, f64, f64)>,
 }
 
@@ -269,7 +269,8 @@ mod tests {
     #[test]
     fn every_curve_lies_below_its_bound() {
         for curve in curves() {
-            assert!(curve.points.len() >= 20, "{}", curve.statement);
+            let least = if curve.along == "steps" { STEPS / 6 } else { 20 };
+            assert!(curve.points.len() >= least, "{}: {}", curve.statement, curve.steps);
             for (step, measured, bound) in curve.points {
                 assert!(
                     measured <= bound * (1.0 + 1e-9),
@@ -290,7 +291,7 @@ mod tests {
             .collect();
         let [densest, random, all] = ends[..] else { panic!("{ends:?}") };
         for other in [random, all] {
-            assert!(densest.0 < 0.7 * other.0 && densest.1 < other.1, "{ends:?}");
+            assert!(densest.0 < 0.1 * other.0 && densest.1 < other.1, "{ends:?}");
         }
     }
 }

@@ -82,6 +82,12 @@ impl Bar {
             1 if self.compute.is_none() && (self.each || !self.than.is_empty()) => {
                 Err(format!("bar {:?}: each and than go with compute", self.what))
             }
+            1 if self.compute.is_some() && !self.budgets.is_empty() => {
+                Err(format!("bar {:?}: compute is over all budgets", self.what))
+            }
+            1 if self.each && !self.than.is_empty() => {
+                Err(format!("bar {:?}: one of each and than", self.what))
+            }
             1 => Ok(()),
             _ => Err(format!(
                 "bar {:?}: expected one of points, above, first, quality, seconds, compute and spent",

@@ -149,31 +149,33 @@ pub(super) fn compute_to_quality(comparison: &Comparison) -> Vec<Cells> {
                  there (tasks where it does)"
             ),
             text: 1,
-            header: ["method", "95 %", "98 %", "within 0.3 points", "100 %"].map(String::from).to_vec(),
+            header: ["method".into()].into_iter().chain(Aim::ALL.map(Aim::name)).collect(),
             rows,
             notes: Vec::new(),
         })
     };
-    let on_each = || {
-        let row = |task: &TaskResults| {
-            let cell = |name: &String| match Needed::of(task, name, Aim::Near, Cost::Flops) {
-                None => String::new(),
-                Some(Needed::NotReached) => "–".into(),
-                Some(Needed::AtMost(cost)) => format!("≤ {cost:.3}"),
-                Some(Needed::Exactly(cost)) => format!("{cost:.3}"),
-            };
-            [vec![clean(&task.name)], names.iter().map(cell).collect()].concat()
-        };
-        Cells {
-            heading: "FLOPs to come within 0.3 points (or 0.3 %) of full, of full's".into(),
-            text: 1,
-            header: ["task".to_owned()].into_iter().chain(names.iter().map(|name| clean(name))).collect(),
-            rows: comparison.tasks.iter().map(row).collect(),
-            notes: Vec::new(),
-        }
+    let cell = |task: &TaskResults, name: &String| match Needed::of(task, name, Aim::Near, Cost::Flops) {
+        None => String::new(),
+        Some(Needed::NotReached) => "–".into(),
+        Some(Needed::AtMost(cost)) => format!("≤ {cost:.3}"),
+        Some(Needed::Exactly(cost)) => format!("{cost:.3}"),
     };
-    let over_all = [over_all(Cost::Flops, "FLOPs"), over_all(Cost::Seconds, "Seconds")];
-    over_all.into_iter().flatten().chain([on_each()]).collect()
+    let on_each = comparison.tasks.iter().filter_map(|task| {
+        let cells: Vec<String> = names.iter().map(|name| cell(task, name)).collect();
+        (!cells.iter().all(String::is_empty)).then(|| [vec![clean(&task.name)], cells].concat())
+    });
+    let rows: Vec<Vec<String>> = on_each.collect();
+    let on_each = (!rows.is_empty()).then(|| Cells {
+        heading: "FLOPs to come within 0.3 points (or 0.3 %) of full, of full's".into(),
+        text: 1,
+        header: ["task".to_owned()].into_iter().chain(names.iter().map(|name| clean(name))).collect(),
+        rows,
+        notes: Vec::new(),
+    });
+    [over_all(Cost::Flops, "FLOPs"), over_all(Cost::Seconds, "Seconds"), on_each]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The groups with more than one task that are not all tasks.

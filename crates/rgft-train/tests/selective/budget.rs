@@ -58,7 +58,7 @@ fn eight_epochs_spend_their_budget_and_no_more() {
 /// However many steps full fine-tuning would make: a warm-up of half of the run is half of the steps that are made.
 #[test]
 fn a_warm_up_is_a_part_of_the_steps_that_are_made() {
-    let settings = ["budget=0.1", "epochs=8", "cache=off", "warmup=0.5", "learning-rate=1"];
+    let settings = ["budget=0.1", "epochs=12", "cache=off", "warmup=0.5", "learning-rate=1"];
     let recipe = recipe(&[&settings[..], &["optimizer=sgd", "clip=1e-6"]].concat());
     let mut work = Workload::load(&recipe).unwrap();
     // Whole batches.
@@ -72,13 +72,37 @@ fn a_warm_up_is_a_part_of_the_steps_that_are_made() {
         })
         .collect();
     let steps = rates.len() as f64;
-    assert!((4.0..40.0).contains(&steps), "{steps}");
+    assert!((8.0..48.0).contains(&steps), "{steps}");
     // The k-th of K is warmed up to k/(K/2 + 1), and steps are not quite alike.
     for (k, rate) in rates.iter().enumerate().take(rates.len() / 2 - 1) {
         let expected = (k as f64 + 1.0) / (0.5 * steps + 1.0);
         assert!((rate / expected - 1.0).abs() < 0.2, "step {k} of {steps}: {rate} instead of {expected}");
     }
     assert!(rates.last().is_some_and(|last| (0.0..0.5).contains(last)), "{rates:?}");
+}
+
+/// Their first step is warmed up by the steps that they make, and no step has no rate.
+#[test]
+fn the_rates_of_the_methods_of_others_are_those_of_their_steps() {
+    for method in ["lisa", "badam", "auto-rgn", "selective-backprop"] {
+        let recipe = recipe(&[&format!("method={method}"), "epochs=2", "warmup=0.5", "learning-rate=1e-3"]);
+        let mut work = Workload::load(&recipe).unwrap();
+        (work.train, work.validation) = (first(work.train, 256), first(work.validation, 10));
+        let rates: Vec<f64> = run(&recipe, &mut work)
+            .events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Step { learning_rate, .. } => Some(*learning_rate),
+                _ => None,
+            })
+            .collect();
+        assert!(rates.iter().all(|rate| *rate > 0.0), "{method}: {rates:?}");
+        // Of 16 steps, eight warm up.
+        if rates.len() == 16 {
+            assert!((rates[0] - 1e-3 / 9.0).abs() < 1e-9, "{method}: {rates:?}");
+        }
+        assert_eq!(rates.len() == 16, ["lisa", "badam"].contains(&method), "{method}: {} steps", rates.len());
+    }
 }
 
 #[test]

@@ -90,7 +90,8 @@ fn a_run_that_diverges_goes_back_as_often_as_it_may() {
     assert_eq!(status(&outcome.certificate, "loss finite"), Status::DoesNotHold);
 }
 
-/// One digit of another class than it is, among 400: the batch that holds it is a spike.
+/// One digit of another class than it is, among 400: the batch that holds it is a spike. The prefix is the same before and
+/// after, stored or not.
 #[test]
 fn a_spike_takes_a_run_back_whether_or_not_it_caches() {
     let steps = |cache: &str| {

@@ -20,7 +20,7 @@ Examples:
     /// Does Lemma 1 foretell what a gradient step of some components is worth, on real data?
     #[command(after_help = "\
 One step of gradient descent on one large batch, from the model as it is; nothing is written but what --out names. The
-optimizer of the recipe is not looked at.
+method and the optimizer of the recipe are not looked at.
 
 Examples:
   rgft theory predict --model runs/trec6 --data trec6

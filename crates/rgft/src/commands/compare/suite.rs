@@ -12,7 +12,8 @@
 //!
 //! [[bar]]                         # what the results are to reach, for `rgft bench results`
 //! what = "above the shorter schedule"
-//! above = ["full-short"]          # or points, first, quality, seconds, spent; group and budgets narrow it down
+//! above = ["full-short"]          # or points, first, quality, seconds, spent; group and budgets narrow it down; or
+//!                                 # compute = 0.15: FLOPs to come within 0.3 points of full, on `each` task, `than` others
 //!
 //! [task.trec6]
 //! recipe = "trec6.toml"           # from the working directory; may be absent

@@ -65,8 +65,8 @@ pub(super) fn run(args: &ForetellArgs, threads: Option<usize>, printer: &mut Pri
         None => RawRecipe::default(),
     };
     raw.merge(given);
-    // No method: all components, at the recipe's granularity.
-    (raw.method, raw.optimizer) = (Some(MethodName::Rgft), Some(OptimizerName::Sgd));
+    // All components at the recipe's granularity, whatever method the folder was trained by.
+    (raw.method, raw.only, raw.optimizer) = (Some(MethodName::Rgft), None, Some(OptimizerName::Sgd));
     let mut recipe = raw.check()?;
     (recipe.momentum, recipe.weight_decay) = (0.0, 0.0);
     let out = recipe.out.as_deref().map(|path| OutFolder::for_files(path, &FILES)).transpose()?;
