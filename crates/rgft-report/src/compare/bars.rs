@@ -201,7 +201,7 @@ impl Bar {
             };
             let within = needed.iter().filter(|(_, needed)| needed.value() <= most).count();
             let measured = format!(
-                "on {within} of {} tasks; {:.3} at most ({})",
+                "on {within} of {tasks} tasks, of {} known; {:.3} at most ({})",
                 needed.len(),
                 worst.value(),
                 task.name

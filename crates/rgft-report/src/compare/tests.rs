@@ -169,7 +169,7 @@ fn compute_to_quality_is_told_and_judged() {
     let reached = |bar: Bar| bar.outcome(&comparison).reached;
     assert_eq!((reached(bar(geometric + 0.01)), reached(bar(geometric - 0.01))), (Some(true), Some(false)));
     let each = Bar { each: true, ..bar(0.9) };
-    assert_eq!(each.outcome(&comparison).measured, "on 1 of 2 tasks; 1.000 at most (loss)");
+    assert_eq!(each.outcome(&comparison).measured, "on 1 of 2 tasks, of 2 known; 1.000 at most (loss)");
     assert_eq!(reached(each), Some(false));
     // full-short: never on the score, with its first budget on the loss.
     let other = 0.3f64.sqrt();
