@@ -177,6 +177,23 @@ fn compute_to_quality_is_told_and_judged() {
     assert_eq!(reached(than(geometric / other + 0.01)), Some(true));
     assert_eq!(reached(than(geometric / other - 0.01)), Some(false));
     assert_eq!(reached(Bar { than: vec!["lora".into()], ..bar(0.6) }), None);
+    let with = |change: &dyn Fn(&mut Comparison)| {
+        let mut changed = comparison.clone();
+        change(&mut changed);
+        changed
+    };
+    let scores = with(&|changed| {
+        changed.tasks.truncate(1);
+        changed.tasks[0].rows.remove(2);
+    });
+    let each = |compute| Bar { each: true, ..bar(compute) }.outcome(&scores).reached;
+    assert_eq!((each(0.31), each(0.29)), (Some(true), None), "less than the least budget may be enough");
+    let open = with(&|changed| {
+        let row = Row { method: "rgft".into(), budget: 0.5, ..Row::default() };
+        changed.tasks.iter_mut().for_each(|task| task.rows.push(row.clone()));
+    });
+    assert_eq!(bar(0.9).outcome(&open).reached, None, "what another budget gives is not known");
+    assert!(Bar { budgets: vec![0.3], ..bar(0.9) }.check().is_err());
     assert!(
         than(0.6).check().is_ok() && Bar { each: true, points: Some(1.0), ..Bar::default() }.check().is_err()
     );

@@ -2,6 +2,7 @@
 
 use rgft_core::{Component, ComponentKind, Event};
 use rgft_train::Workload;
+use rgft_train::recipe::Recipe;
 
 use super::common::{Run, first, recipe, run};
 
@@ -55,22 +56,23 @@ fn eight_epochs_spend_their_budget_and_no_more() {
     spends("full-short", 8);
 }
 
+/// The learning rate of each step of a run on eight whole batches.
+fn rates(recipe: &Recipe) -> Vec<f64> {
+    let mut work = Workload::load(recipe).unwrap();
+    (work.train, work.validation) = (first(work.train, 256), first(work.validation, 10));
+    let rate = |event| match event {
+        Event::Step { learning_rate, .. } => Some(learning_rate),
+        _ => None,
+    };
+    run(recipe, &mut work).events.into_iter().filter_map(rate).collect()
+}
+
 /// However many steps full fine-tuning would make: a warm-up of half of the run is half of the steps that are made.
 #[test]
 fn a_warm_up_is_a_part_of_the_steps_that_are_made() {
     let settings = ["budget=0.1", "epochs=12", "cache=off", "warmup=0.5", "learning-rate=1"];
     let recipe = recipe(&[&settings[..], &["optimizer=sgd", "clip=1e-6"]].concat());
-    let mut work = Workload::load(&recipe).unwrap();
-    // Whole batches.
-    (work.train, work.validation) = (first(work.train, 256), first(work.validation, 10));
-    let rates: Vec<f64> = run(&recipe, &mut work)
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Step { learning_rate, .. } => Some(*learning_rate),
-            _ => None,
-        })
-        .collect();
+    let rates = rates(&recipe);
     let steps = rates.len() as f64;
     assert!((8.0..48.0).contains(&steps), "{steps}");
     // The k-th of K is warmed up to k/(K/2 + 1), and steps are not quite alike.
@@ -86,16 +88,7 @@ fn a_warm_up_is_a_part_of_the_steps_that_are_made() {
 fn the_rates_of_the_methods_of_others_are_those_of_their_steps() {
     for method in ["lisa", "badam", "auto-rgn", "selective-backprop"] {
         let recipe = recipe(&[&format!("method={method}"), "epochs=2", "warmup=0.5", "learning-rate=1e-3"]);
-        let mut work = Workload::load(&recipe).unwrap();
-        (work.train, work.validation) = (first(work.train, 256), first(work.validation, 10));
-        let rates: Vec<f64> = run(&recipe, &mut work)
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Step { learning_rate, .. } => Some(*learning_rate),
-                _ => None,
-            })
-            .collect();
+        let rates = rates(&recipe);
         assert!(rates.iter().all(|rate| *rate > 0.0), "{method}: {rates:?}");
         // Of 16 steps, eight warm up.
         if rates.len() == 16 {
