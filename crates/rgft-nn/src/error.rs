@@ -15,7 +15,7 @@ pub enum NnError {
         source: std::io::Error,
     },
     /// A model folder lacks a file.
-    #[error("{}: no {file} in this model folder\nhint: a model folder holds config.json, model.safetensors and tokenizer.json", folder.display())]
+    #[error("{}: no {file} in this model folder\nhint: a model folder holds config.json, model.safetensors and tokenizer.json; `rgft data get OWNER/NAME` fetches one", folder.display())]
     MissingFile {
         /// The folder.
         folder: PathBuf,

@@ -39,7 +39,6 @@ use crate::NnError;
 use crate::decoding::Cache;
 use crate::engine::Engine;
 use crate::gradients::Gradients;
-use crate::layers::linear::Linear;
 use crate::models::Grain;
 use crate::needs::Needs;
 use crate::parameters::Parameters;
@@ -110,8 +109,8 @@ pub trait Block: Debug + Send + Sync {
     /// The components at the finest grain: disjoint slices that together cover all parameters of the block.
     fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part>;
 
-    /// The linear maps that take an adapter beside their weight.
-    fn adaptable(&self) -> Vec<&Linear> {
+    /// The sites that take an adapter beside their weight.
+    fn adaptable(&self) -> Vec<usize> {
         Vec::new()
     }
 
@@ -154,6 +153,11 @@ pub trait Stem: Debug + Send + Sync {
 
     /// As [`Block::parts`].
     fn parts(&self, parameters: &Parameters, grain: Grain) -> Vec<Part>;
+
+    /// As [`Block::adaptable`].
+    fn adaptable(&self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// The extent of the first hidden state for inputs of this one.
     fn extent(&self, entering: &Extent) -> Extent {

@@ -116,8 +116,8 @@ impl Block for Attention {
         set_norm_needs(&self.norm, &self.output, needs, update, below, observe);
     }
 
-    fn adaptable(&self) -> Vec<&Linear> {
-        self.inputs().into_iter().chain([&self.output]).collect()
+    fn adaptable(&self) -> Vec<usize> {
+        self.inputs().into_iter().chain([&self.output]).map(|map| map.site).collect()
     }
 
     fn is_residual(&self) -> bool {

@@ -11,6 +11,7 @@ use rgft_core::{Extent, Slices};
 use rgft_kernels::cpu::conv::ConvShape;
 
 use super::{Context, Sinks};
+use crate::adapter::Adapter;
 use crate::needs::{Needs, runs};
 use crate::probe::{Activation, Passed};
 use crate::product::{Pass, Product};
@@ -81,14 +82,33 @@ impl Conv {
         needs[self.site].reads_some_input()
     }
 
+    /// Its site, where its channels all meet: then an adapter may stand beside the weight.
+    pub fn adaptable(&self) -> Option<usize> {
+        (self.groups == 1).then_some(self.site)
+    }
+
+    /// The convolution with an adapter's `A`.
+    fn reducing(&self, adapter: Adapter) -> Self {
+        Self { weight: adapter.a, output: adapter.rank, ..self.clone() }
+    }
+
     /// `x` `[N·H·W, in]` → `[N·H'·W', out]`.
     pub fn forward(&self, cx: Context, x: &[f32]) -> Tensor {
+        let mut y = self.convolve(cx, x, Pass::Forward);
+        if let Some(adapter) = self.needs(cx).adapter {
+            let u = adapter.scale(self.reducing(adapter).convolve(cx, x, Pass::Forward));
+            adapter.add_expanded(cx, self.site, &u, &mut y);
+        }
+        cx.engine.pass(self.site, Passed::Output(&y));
+        y
+    }
+
+    fn convolve(&self, cx: Context, x: &[f32], pass: Pass) -> Tensor {
         let shape = self.shape(cx.extent);
         let mut y = cx.engine.tensor(shape.rows(), self.output);
-        cx.engine.count(self.product(shape, Pass::Forward, self.output));
+        cx.engine.count(Product { pass, ..self.product(shape, Pass::Forward, self.output) });
         let weight = cx.parameters.data(self.weight);
         cx.engine.kernels.conv_forward(shape, x, weight, y.data_mut(), cx.engine.precision);
-        cx.engine.pass(self.site, Passed::Output(&y));
         y
     }
 
@@ -99,10 +119,22 @@ impl Conv {
         if needs.observe {
             sinks.probe.see(cx.engine, self.site, Activation::Maps { x, shape }, delta);
         }
-        if needs.dw.is_none() {
-            return;
+        match needs.adapter {
+            _ if needs.dw.is_none() => {}
+            Some(adapter) => {
+                let reducing = self.reducing(adapter);
+                let u = adapter.scale(reducing.convolve(cx, x, Pass::Dw));
+                adapter.add_db(cx, self.site, delta, &u, sinks);
+                let v = adapter.reduced_delta(cx, self.site, delta, Pass::Dw);
+                reducing.add_dw(cx, x, &v, &Slices::All, sinks);
+            }
+            None => self.add_dw(cx, x, delta, &needs.dw, sinks),
         }
-        let rows = runs(&needs.dw, self.output);
+    }
+
+    /// `dW_R (+)= Σ_pixels δ_Rᵀ·patch` into the gradient buffer.
+    fn add_dw(&self, cx: Context, x: &[f32], delta: &Tensor, rows: &Slices, sinks: &mut Sinks) {
+        let (shape, rows) = (self.shape(cx.extent), runs(rows, self.output));
         let (dw, written) = sinks.gradients.accumulate(self.weight);
         let wanted = rows.iter().map(ExactSizeIterator::len).sum();
         cx.engine.count(self.product(shape, Pass::Dw, wanted));
@@ -115,13 +147,21 @@ impl Conv {
         if self.needs(cx).dx.is_none() {
             return None;
         }
-        let shape = self.shape(cx.extent);
         let add = onto.is_some();
         let mut dx = onto.unwrap_or_else(|| cx.engine.tensor(cx.extent.rows(), self.input));
+        self.write_dx(cx, delta, &mut dx, add);
+        if let Some(adapter) = self.needs(cx).adapter {
+            let v = adapter.reduced_delta(cx, self.site, delta, Pass::Dx);
+            self.reducing(adapter).write_dx(cx, &v, &mut dx, true);
+        }
+        Some(dx)
+    }
+
+    fn write_dx(&self, cx: Context, delta: &Tensor, dx: &mut Tensor, add: bool) {
+        let shape = self.shape(cx.extent);
         cx.engine.count(self.product(shape, Pass::Dx, self.output));
         let (weight, out) = (cx.parameters.data(self.weight), dx.data_mut());
         cx.engine.kernels.conv_backward_input(shape, weight, delta.data(), out, add, cx.engine.precision);
-        Some(dx)
     }
 
     fn product(&self, shape: ConvShape, pass: Pass, outputs: usize) -> Product {
@@ -142,12 +182,30 @@ impl Conv {
         if !needs.dx.is_none() {
             out.push(self.product(shape, Pass::Dx, self.output));
         }
+        if let Some(adapter) = needs.adapter {
+            return self.adapter_products(adapter, needs, shape, out);
+        }
         match &needs.dw {
             Slices::Rows(ranges) if !ranges.is_empty() => {
                 out.push(self.product(shape, Pass::Dw, ranges.len()));
             }
             Slices::All => out.push(self.product(shape, Pass::Dw, self.output)),
             _ => {}
+        }
+    }
+
+    fn adapter_products(&self, adapter: Adapter, needs: &Needs, shape: ConvShape, out: &mut Vec<Product>) {
+        let (reducing, rank, rows) = (self.reducing(adapter), adapter.rank, shape.rows());
+        let product = |pass, m, k, n| Product { site: self.site, pass, batch: 1, m, k, n };
+        let u = reducing.product(shape, Pass::Forward, rank);
+        out.extend([u, product(Pass::Forward, rows, rank, self.output)]);
+        if !needs.dx.is_none() {
+            out.extend([product(Pass::Dx, rows, self.output, rank), reducing.product(shape, Pass::Dx, rank)]);
+        }
+        if !needs.dw.is_none() {
+            let (db, v) = ((self.output, rows, rank), (rows, self.output, rank));
+            out.extend([db, v].map(|(m, k, n)| product(Pass::Dw, m, k, n)));
+            out.extend([Product { pass: Pass::Dw, ..u }, reducing.product(shape, Pass::Dw, rank)]);
         }
     }
 }

@@ -91,8 +91,8 @@ impl Block for FeedForward {
         set_norm_needs(&self.norm, &self.down, needs, update, below, observe);
     }
 
-    fn adaptable(&self) -> Vec<&Linear> {
-        vec![&self.up, &self.down]
+    fn adaptable(&self) -> Vec<usize> {
+        vec![self.up.site, self.down.site]
     }
 
     fn is_residual(&self) -> bool {

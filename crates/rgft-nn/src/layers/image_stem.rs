@@ -76,6 +76,10 @@ impl Stem for ImageStem {
         self.unit.set_needs(needs, false, observe);
     }
 
+    fn adaptable(&self) -> Vec<usize> {
+        self.unit.conv.adaptable().into_iter().collect()
+    }
+
     fn parts(&self, _: &Parameters, grain: Grain) -> Vec<Part> {
         self.unit.parts(grain)
     }

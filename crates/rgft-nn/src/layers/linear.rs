@@ -79,8 +79,7 @@ impl Linear {
     fn add_adapter(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
         if let Some(adapter) = self.needs(cx).adapter {
             let u = self.reduced(cx, adapter, x, Pass::Forward);
-            let b = Mat::new(cx.parameters.data(adapter.b), self.output, adapter.rank);
-            cx.engine.product(self.site, Pass::Forward, u.mat(), b.t(), y.mat_mut(), true);
+            adapter.add_expanded(cx, self.site, &u, y);
         }
     }
 
@@ -89,17 +88,18 @@ impl Linear {
         let mut u = cx.engine.tensor(x.rows(), adapter.rank);
         let a = Mat::new(cx.parameters.data(adapter.a), adapter.rank, self.input);
         cx.engine.product(self.site, pass, x.mat(), a.t(), u.mat_mut(), false);
-        u.data_mut().iter_mut().for_each(|u| *u *= adapter.scale);
-        u
+        adapter.scale(u)
     }
 
-    /// `v = s·δ·B` `[rows, rank]`.
-    fn reduced_delta(&self, cx: Context, adapter: Adapter, delta: &Tensor, pass: Pass) -> Tensor {
-        let mut v = cx.engine.tensor(delta.rows(), adapter.rank);
-        let b = Mat::new(cx.parameters.data(adapter.b), self.output, adapter.rank);
-        cx.engine.product(self.site, pass, delta.mat(), b, v.mat_mut(), false);
-        v.data_mut().iter_mut().for_each(|v| *v *= adapter.scale);
-        v
+    /// `W` `[out, in]`, or what [`Linear::with_adapter`] made of it.
+    pub fn matrix<'a>(&self, cx: Context<'a>, merged: Option<&'a Tensor>) -> Mat<'a> {
+        merged.map_or_else(|| Mat::new(cx.parameters.data(self.weight), self.output, self.input), Tensor::mat)
+    }
+
+    /// `W + s·B·A`, where an adapter stands beside the weight: for callers who apply the map many times.
+    pub fn with_adapter(&self, cx: Context, pass: Pass) -> Option<Tensor> {
+        let weight = cx.parameters.data(self.weight);
+        self.needs(cx).adapter.map(|adapter| adapter.beside(cx, self.site, weight, self.input, pass))
     }
 
     /// `dB (+)= δᵀ·u` and `dA (+)= vᵀ·x`.
@@ -112,9 +112,8 @@ impl Linear {
         sinks: &mut Sinks,
     ) {
         let u = self.reduced(cx, adapter, x, Pass::Dw);
-        let (db, written) = sinks.gradients.accumulate(adapter.b);
-        cx.engine.product(self.site, Pass::Dw, delta.mat().t(), u.mat(), db.mat_mut(), written);
-        let v = self.reduced_delta(cx, adapter, delta, Pass::Dw);
+        adapter.add_db(cx, self.site, delta, &u, sinks);
+        let v = adapter.reduced_delta(cx, self.site, delta, Pass::Dw);
         let (da, written) = sinks.gradients.accumulate(adapter.a);
         cx.engine.product(self.site, Pass::Dw, v.mat().t(), x.mat(), da.mat_mut(), written);
     }
@@ -209,7 +208,7 @@ impl Linear {
         }
         let needs = self.needs(cx);
         if let (Some(adapter), false) = (needs.adapter, needs.dx.is_none()) {
-            let v = self.reduced_delta(cx, adapter, delta, Pass::Dx);
+            let v = adapter.reduced_delta(cx, self.site, delta, Pass::Dx);
             let a = Mat::new(cx.parameters.data(adapter.a), adapter.rank, self.input);
             for columns in runs(&needs.dx, self.input) {
                 let part = dx.mat_mut().columns(columns.clone());

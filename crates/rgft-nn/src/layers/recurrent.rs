@@ -175,6 +175,8 @@ impl Block for Recurrent {
             for pass in passes {
                 let (site, shape) = (recurrent.site, shape(recurrent, pass));
                 step_products(site, pass, super::lengths(extent), shape, |product| out.push(product));
+                let (output, input) = (recurrent.output, recurrent.input);
+                out.extend(own.adapter.map(|adapter| adapter.product_beside(site, output, input, pass)));
             }
             let mut whole = Vec::new();
             recurrent.products(own, extent.rows(), &mut whole);
@@ -202,8 +204,8 @@ impl Block for Recurrent {
         self.go_on(cx, &x, cache)
     }
 
-    fn adaptable(&self) -> Vec<&Linear> {
-        self.directions.iter().map(|direction| &direction.input).collect()
+    fn adaptable(&self) -> Vec<usize> {
+        self.directions.iter().flat_map(Direction::linears).map(|map| map.site).collect()
     }
 
     /// Each gate's hidden units in groups.

@@ -200,6 +200,10 @@ impl Block for ResidualBlock {
         matches!(self.shortcut, Shortcut::Identity)
     }
 
+    fn adaptable(&self) -> Vec<usize> {
+        self.units().filter_map(|unit| unit.conv.adaptable()).collect()
+    }
+
     fn parts(&self, _: &Parameters, grain: Grain) -> Vec<Part> {
         self.units().flat_map(|unit| unit.parts(grain)).collect()
     }

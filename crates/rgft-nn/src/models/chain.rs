@@ -188,14 +188,13 @@ impl Model {
             }
         }
         // Last, so that all others have the same places without them.
-        for (i, level) in self.blocks.iter().enumerate() {
-            for map in level.block.adaptable() {
-                let Some(adapter) = self.adapters.get(&map.weight) else { continue };
-                let name = format!("{}.lora", self.sites[map.site].name);
-                let layer = level.layer.as_ref().map(|(number, _)| *number);
-                let slices = [adapter.a, adapter.b].map(|parameter| whole(&self.parameters, parameter));
-                components.push(self.component(name, ComponentKind::Adapter, layer, 1 + i, slices.to_vec()));
-            }
+        for (depth, site) in self.adaptable() {
+            let Some(adapter) = self.adapters.get(&self.sites[site].kind.weight()) else { continue };
+            let name = format!("{}.lora", self.sites[site].name);
+            let level = depth.checked_sub(1).map_or(&self.stem.layer, |block| &self.blocks[block].layer);
+            let layer = level.as_ref().map(|(number, _)| *number);
+            let slices = [adapter.a, adapter.b].map(|parameter| whole(&self.parameters, parameter));
+            components.push(self.component(name, ComponentKind::Adapter, layer, depth, slices.to_vec()));
         }
         components
     }

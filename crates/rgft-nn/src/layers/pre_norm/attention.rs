@@ -206,8 +206,8 @@ impl Block for PreNormAttention {
         output.observe = observe;
     }
 
-    fn adaptable(&self) -> Vec<&Linear> {
-        self.inputs().into_iter().chain([&self.output]).collect()
+    fn adaptable(&self) -> Vec<usize> {
+        self.inputs().into_iter().chain([&self.output]).map(|map| map.site).collect()
     }
 
     fn is_residual(&self) -> bool {

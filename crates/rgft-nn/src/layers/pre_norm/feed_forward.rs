@@ -155,8 +155,8 @@ impl Block for PreNormFeedForward {
         down.observe = observe;
     }
 
-    fn adaptable(&self) -> Vec<&Linear> {
-        self.inputs().chain([&self.down]).collect()
+    fn adaptable(&self) -> Vec<usize> {
+        self.inputs().chain([&self.down]).map(|map| map.site).collect()
     }
 
     fn is_residual(&self) -> bool {

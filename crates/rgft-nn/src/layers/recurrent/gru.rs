@@ -27,7 +27,8 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
     // Kept for backward, or written over by each step.
     let mut candidate = engine.tensor(if carries { x.rows() } else { steps.width() }, hidden);
     let bias = with_biases(cx, steps.width(), &[recurrent]);
-    let weight = Mat::new(cx.parameters.data(recurrent.weight), recurrent.output, hidden);
+    let merged = recurrent.with_adapter(cx, Pass::Forward);
+    let weight = recurrent.matrix(cx, merged.as_ref());
 
     let walk = steps.walk(direction.reverse);
     for (i, step) in walk.iter().enumerate() {
@@ -77,7 +78,8 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
     let dy = pace.gather_dy(dy);
     let mut du = engine.tensor(dy.rows(), 3 * hidden);
     let mut dh = engine.zeros(steps.width(), hidden);
-    let weight = Mat::new(cx.parameters.data(recurrent.weight), recurrent.output, hidden);
+    let merged = recurrent.with_adapter(cx, Pass::Dx);
+    let weight = recurrent.matrix(cx, merged.as_ref());
 
     for step in steps.walk(direction.reverse).iter().rev() {
         let (rows, wide) = (step.scalars(0..step.rows, hidden), step.scalars(0..step.rows, 3 * hidden));

@@ -23,7 +23,8 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
     let mut c = engine.tensor(x.rows(), hidden);
     let mut last_h = engine.tensor(steps.width(), hidden);
     let mut last_c = engine.tensor(steps.width(), hidden);
-    let weight = Mat::new(cx.parameters.data(recurrent.weight), recurrent.output, hidden);
+    let merged = recurrent.with_adapter(cx, Pass::Forward);
+    let weight = recurrent.matrix(cx, merged.as_ref());
 
     let walk = steps.walk(direction.reverse);
     for (i, step) in walk.iter().enumerate() {
@@ -72,7 +73,8 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
     let dy = pace.gather_dy(dy);
     let mut dh = engine.zeros(steps.width(), hidden);
     let mut dc = engine.zeros(steps.width(), hidden);
-    let weight = Mat::new(cx.parameters.data(recurrent.weight), recurrent.output, hidden);
+    let merged = recurrent.with_adapter(cx, Pass::Dx);
+    let weight = recurrent.matrix(cx, merged.as_ref());
 
     for step in steps.walk(direction.reverse).iter().rev() {
         let (rows, own) = (step.scalars(0..step.rows, hidden), step.rows * hidden);

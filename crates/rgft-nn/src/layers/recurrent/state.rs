@@ -19,7 +19,8 @@ impl Recurrent {
     pub(super) fn go_on(&self, cx: Context, x: &Tensor, cache: &mut Cache) -> Tensor {
         let Direction { input, recurrent, .. } = &self.directions[0];
         let (kernels, hidden, width) = (&cx.engine.kernels, self.hidden(), recurrent.output);
-        let weight = rgft_kernels::Mat::new(cx.parameters.data(recurrent.weight), width, hidden);
+        let merged = recurrent.with_adapter(cx, Pass::Forward);
+        let weight = recurrent.matrix(cx, merged.as_ref());
         let add_recurrent = |h: &[f32], out: &mut Tensor| {
             let h = rgft_kernels::Mat::new(h, 1, hidden);
             cx.engine.product(recurrent.site, Pass::Forward, h, weight.t(), out.mat_mut(), true);
