@@ -10,12 +10,16 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
 use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
 use rgft_train::{Generation, Sampling};
 
+use crate::hub;
+
 mod compare;
+mod data;
 mod localize;
 mod patch;
 mod theory;
 
 pub(crate) use compare::{CompareArgs, GridArgs, ResultsArgs, RunsArgs, SuiteArgs};
+pub(crate) use data::{DataAction, GetArgs};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
 pub(crate) use theory::{ForetellArgs, Theory, VerifyArgs};
@@ -118,6 +122,10 @@ Examples:
     #[command(subcommand)]
     Patch(PatchAction),
 
+    /// Public models and data sets, fetched when asked for
+    #[command(subcommand)]
+    Data(DataAction),
+
     /// The convergence theory, checked numerically
     #[command(subcommand)]
     Theory(Theory),
@@ -169,6 +177,7 @@ impl RecipeArgs {
             }
         }
         recipe.threads = threads.or(recipe.threads);
+        recipe.model = recipe.model.map(hub::local);
         Ok(recipe)
     }
 }
@@ -274,7 +283,7 @@ impl PredictArgs {
     /// # Errors
     /// An unknown key; a value of the wrong type.
     pub(crate) fn recipe(&self) -> Result<RawRecipe, RecipeError> {
-        let mut recipe = RawRecipe { model: Some(self.model.clone()), ..RawRecipe::default() };
+        let mut recipe = RawRecipe { model: Some(hub::local(self.model.clone())), ..RawRecipe::default() };
         self.assignments.iter().try_for_each(|assignment| recipe.assign(assignment))?;
         match &self.text_column[..] {
             [] => {}

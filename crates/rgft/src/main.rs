@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod commands;
+mod hub;
 mod pool;
 mod printer;
 
@@ -25,6 +26,7 @@ fn main() -> Exit {
         Command::Generate(args) => commands::generate::run(args, cli.threads, &mut printer),
         Command::Compare(args) => commands::compare::run(args, cli.threads, &mut printer),
         Command::Patch(action) => commands::patch::run(action, &mut printer),
+        Command::Data(action) => commands::data::run(action, cli.quiet, &mut printer),
         Command::Theory(theory) => commands::theory::run(theory, cli.threads, &mut printer),
         Command::Demo(args) => commands::demo::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),

@@ -17,6 +17,8 @@ use rgft_train::TrainError;
 use rgft_train::recipe::RecipeError;
 use serde::Serialize;
 
+use crate::hub::HubError;
+
 /// Time between two progress lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -35,8 +37,9 @@ impl Exit {
     /// The status for `error`: bad input where a recipe, a data file or a model folder is to blame.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         let input = |cause: &(dyn std::error::Error + 'static)| {
+            let of_hub = cause.downcast_ref::<HubError>().is_some_and(HubError::is_bad_input);
             let of_run = cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_bad_input);
-            of_run || cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
+            of_run || of_hub || cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
         };
         if error.chain().any(input) { Exit::BadInput } else { Exit::Failed }
     }

@@ -321,7 +321,7 @@ fn no_weights() {
     let model = |model: &Path| std::fs::remove_file(model.join("model.safetensors")).unwrap();
     assert_snapshot!(Attempt::model(&[], model).refused(), @r"
     error: TMP/model: no model.safetensors in this model folder
-    hint: a model folder holds config.json, model.safetensors and tokenizer.json
+    hint: a model folder holds config.json, model.safetensors and tokenizer.json; `rgft data get OWNER/NAME` fetches one
     ");
 }
 
@@ -329,7 +329,7 @@ fn no_weights() {
 fn no_model_folder() {
     assert_snapshot!(setting("--model", &asset("nowhere")), @r"
     error: DEMO/nowhere: no config.json in this model folder
-    hint: a model folder holds config.json, model.safetensors and tokenizer.json
+    hint: a model folder holds config.json, model.safetensors and tokenizer.json; `rgft data get OWNER/NAME` fetches one
     ");
 }
 
@@ -337,7 +337,7 @@ fn no_model_folder() {
 fn a_model_that_is_a_file() {
     assert_snapshot!(setting("--model", &asset("config.json")), @r"
     error: DEMO/config.json: no config.json in this model folder
-    hint: a model folder holds config.json, model.safetensors and tokenizer.json
+    hint: a model folder holds config.json, model.safetensors and tokenizer.json; `rgft data get OWNER/NAME` fetches one
     ");
 }
 

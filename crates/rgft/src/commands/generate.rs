@@ -8,6 +8,7 @@ use rgft_train::{Generated, Generator, TrainError};
 use serde_json::json;
 
 use crate::args::GenerateArgs;
+use crate::hub;
 use crate::pool;
 use crate::printer::Printer;
 
@@ -18,7 +19,7 @@ pub(crate) fn run(args: &GenerateArgs, threads: Option<usize>, printer: &mut Pri
     let generated = pool::run(
         threads.unwrap_or(0),
         |say| {
-            let generator = Generator::load(&args.model, Precision::F32)?;
+            let generator = Generator::load(&hub::local(args.model.clone()), Precision::F32)?;
             Ok(generator.generate(&prompt, &settings, &mut |piece| say(piece.to_owned()))?)
         },
         |piece: String| {
