@@ -202,7 +202,7 @@ fn put(from: &Path, to: &Path, sha256: Option<&String>) -> Result<Got> {
     };
     let folder = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let part = to.with_added_extension("part");
+    let part = folder.join(format!(".{}.part", to.file_name().unwrap_or_default().to_string_lossy()));
     std::fs::copy(from, &part).map_err(io(from))?;
     std::fs::rename(&part, to).map_err(io(to))?;
     Ok(Got { path: to.to_owned(), bytes: size(to)?, checked: sha256.map(|_| "sha256") })
