@@ -1,6 +1,6 @@
 //! `rgft data` against a server of this process that answers as the hub does.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod common;
 
