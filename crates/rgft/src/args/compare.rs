@@ -28,6 +28,7 @@ A suite:
   learning-rates = \"grid\"        # or numbers; absent: the recipe's own rate
   ablate = [\"sampling=off\"]      # and vary: as the flags
   records = \"records/method\"     # folder of the tracked results; absent: --out
+  like = \"suites/other.toml\"     # what is not said here is as there, but for its title and its bars
   [set]                          # keys of every recipe
   epochs = 3
   [task.trec6]                   # recipe, group, learning-rates, last-ks, vary, set

@@ -6,6 +6,7 @@
 //! seeds = 3
 //! learning-rates = "grid"         # or numbers; absent: the recipe's own
 //! records = "records/method"      # absent: the --out folder
+//! like = "suites/method.toml"      # what is not said here is as there, but for its title and its bars
 //!
 //! [set]                           # keys of every task's recipe
 //! batch-size = 32
@@ -92,14 +93,8 @@ pub(super) struct Suite {
 /// # Errors
 /// A file that cannot be read, is no suite, or has a task whose settings no run can have.
 pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Suite> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| RecipeError::Read { file: file.to_path_buf(), source })?;
-    let wrong = |problem: String| TrainError::Mismatch {
-        problem: format!("{}: {problem}", file.display()),
-        hint: "rgft bench suite --help shows a suite",
-    };
-    let written: Written =
-        toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+    let wrong = |problem: String| wrong(file, problem);
+    let written = written(file)?;
     if let Some(unknown) = only.iter().find(|name| !written.task.contains_key(*name)) {
         return Err(wrong(format!("no task {unknown}")).into());
     }
@@ -147,6 +142,34 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let title = written.title.or(stem).unwrap_or_default();
     Ok(Suite { title, records: written.records, tasks, bars: written.bar })
+}
+
+/// The suite as it stands in `file`, and in the one that it is `like`.
+fn written(file: &Path) -> Result<Written> {
+    let read = |file: &Path| -> Result<Table> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| RecipeError::Read { file: file.to_path_buf(), source })?;
+        toml::from_str(&text).map_err(|error| wrong(file, error.to_string()).into())
+    };
+    let mut own = read(file)?;
+    if let Some(like) = own.remove("like") {
+        let like = like.as_str().ok_or_else(|| wrong(file, format!("like = {like}: expected a path")))?;
+        let mut other = read(Path::new(like))?;
+        if other.contains_key("like") {
+            return Err(wrong(file, format!("{like} is itself like another")).into());
+        }
+        other.retain(|key, _| !["title", "bar"].contains(&key));
+        other.extend(own);
+        own = other;
+    }
+    own.try_into().map_err(|error: toml::de::Error| wrong(file, error.to_string()).into())
+}
+
+fn wrong(file: &Path, problem: String) -> TrainError {
+    TrainError::Mismatch {
+        problem: format!("{}: {}", file.display(), problem.trim_end()),
+        hint: "rgft bench suite --help shows a suite",
+    }
 }
 
 fn varied(written: &[String]) -> Result<Vec<Varied>, String> {
@@ -231,10 +254,22 @@ mod tests {
     #[test]
     fn suites_of_the_experiments_are_suites() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for file in std::fs::read_dir(root.join("experiments/suites")).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            let text = text.replace("\"experiments/", &format!("\"{}/experiments/", root.display()));
-            assert!(!suite(&text, &GridArgs::default(), &[]).unwrap().tasks.is_empty());
+        let copies = tempfile::tempdir().unwrap();
+        let files = std::fs::read_dir(root.join("experiments/suites")).unwrap();
+        let copied: Vec<PathBuf> = files
+            .map(|file| {
+                let file = file.unwrap().path();
+                let text = std::fs::read_to_string(&file).unwrap();
+                let text = text
+                    .replace("\"experiments/suites/", &format!("\"{}/", copies.path().display()))
+                    .replace("\"experiments/", &format!("\"{}/experiments/", root.display()));
+                let copy = copies.path().join(file.file_name().unwrap());
+                std::fs::write(&copy, text).unwrap();
+                copy
+            })
+            .collect();
+        for file in copied {
+            assert!(!read(&file, &GridArgs::default(), &[]).unwrap().tasks.is_empty(), "{}", file.display());
         }
     }
 
@@ -246,6 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn a_suite_like_another_says_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, own) = (folder.path().join("other.toml"), folder.path().join("own.toml"));
+        let text = TEXT.replace("[task.b]\n        recipe = 'DIR/r.toml'\n", "[task.b]\n");
+        std::fs::write(&other, text.replace("[set]", "[[bar]]\nwhat = 'x'\nspent = 0.1\n[set]\nmodel = 'm'"))
+            .unwrap();
+        std::fs::write(&own, format!("like = '{}'\nmethods = ['head']", other.display())).unwrap();
+        let suite = read(&own, &GridArgs::default(), &[]).unwrap();
+        assert_eq!((suite.title.as_str(), suite.bars.len(), suite.tasks.len()), ("own", 0, 2));
+        assert!(suite.tasks.iter().all(|task| task.arms.len() == 1));
+        assert_eq!(
+            suite.tasks[0].cells.len(),
+            read(&other, &GridArgs::default(), &[]).unwrap().tasks[0].cells.len() / 2
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let says = |text: &str, only: &[&str], expected: &str| {
             let error = suite(text, &GridArgs::default(), only).map(|_| ()).unwrap_err();
@@ -253,6 +305,11 @@ mod tests {
             assert!(text.contains(expected), "{text}");
         };
         says(TEXT, &["c"], "no task c");
+        says("like = 'nowhere.toml'", &[], "nowhere.toml");
+        says("like = 3", &[], "expected a path");
+        let nested = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(nested.path(), "like = 'x.toml'").unwrap();
+        says(&format!("like = '{}'", nested.path().display()), &[], "is itself like another");
         says(&TEXT.replace("seeds = 2", "sedes = 2"), &[], "sedes");
         says(&TEXT.replace("epochs = 2", "epcohs = 2"), &[], "unknown key `epcohs`");
         says(&TEXT.replace("'rgft'", "'rgtf'"), &[], "rgtf");
