@@ -524,37 +524,6 @@ impl<'a> Trainer<'a> {
         }))
     }
 
-    /// The schedule's factor for a step on these rows, halved by each time that the run went back. A method that plans follows
-    /// what is spent of the budget since planning began, in steps like this one, because the budget ends the run, however many
-    /// steps that takes; before that only a task head learns, at full rate.
-    fn rate_factor(&self, step: usize, rows: &[Vec<(usize, f64)>]) -> f64 {
-        let halved = self.roll_back.rate_factor();
-        let of_steps = |step: usize| (step as f64, self.total_steps as f64);
-        if self.method.fixed().is_some() {
-            let (step, total) = of_steps(step);
-            return halved * self.schedule.factor(step, total);
-        }
-        let Some(start) = self.planned_at else { return halved };
-        let cost = self.cost(rows).max(1.0);
-        let spent = (self.ledger.total() - start) as f64;
-        let (mut step_of, mut total) = (spent / cost, (self.budget - start as f64) / cost);
-        if self.method.ends_with_epochs() {
-            let batch = self.recipe.batch_size * self.recipe.accumulation;
-            let passed = self.screening.as_ref().map(|screening| screening.passed / batch);
-            let (made, all) = of_steps(passed.unwrap_or(step));
-            // By steps that are left; where most of what passes is not learnt from, by parts.
-            let ends_first = match passed {
-                None => all - made <= total - step_of,
-                Some(_) => made / all >= step_of / total,
-            };
-            if ends_first {
-                // What was screened for this step has passed already.
-                (step_of, total) = (made.min(all - 1.0), all);
-            }
-        }
-        halved * self.schedule.factor(step_of, total)
-    }
-
     fn step_sizes(&self, factor: f64) -> Vec<StepSize> {
         let mut sizes = vec![StepSize::default(); self.work.components.len()];
         for &i in &self.active.plan.active {
