@@ -1,5 +1,6 @@
 //! The arguments of `rgft compare` and `rgft bench suite`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -26,6 +27,7 @@ A suite:
   budgets = [0.1, 0.3]
   seeds = 3
   learning-rates = \"grid\"        # or numbers; absent: the recipe's own rate
+  rate-factors = { lora = 10 }   # what a method's rates are multiplied by
   ablate = [\"sampling=off\"]      # and vary: as the flags
   records = \"records/method\"     # folder of the tracked results; absent: --out
   like = \"suites/other.toml\"     # what is not said here is as there, but for its title and its bars
@@ -82,6 +84,10 @@ pub(crate) struct GridArgs {
     #[arg(long, value_name = "X,X|grid")]
     pub(crate) learning_rates: Option<Rates>,
 
+    /// What a method's rates are multiplied by, from a suite's file.
+    #[arg(skip)]
+    pub(crate) rate_factors: BTreeMap<String, f64>,
+
     /// Numbers of layers among which validation chooses for last-k, separated by commas [default: 1,2,4]
     #[arg(long, value_name = "N,N", value_delimiter = ',')]
     pub(crate) last_ks: Vec<usize>,
@@ -110,6 +116,8 @@ impl GridArgs {
             budgets: list(&self.budgets, &other.budgets),
             seeds: self.seeds.or(other.seeds),
             learning_rates: self.learning_rates.clone().or(other.learning_rates.clone()),
+            rate_factors: if self.rate_factors.is_empty() { &other.rate_factors } else { &self.rate_factors }
+                .clone(),
             last_ks: list(&self.last_ks, &other.last_ks),
             search_seeds: self.search_seeds.or(other.search_seeds),
             vary: list(&self.vary, &other.vary),
@@ -135,7 +143,9 @@ impl GridArgs {
                 |_| RecipeError::Value { place: Place::flag(), key: "method", found: word.clone(), expected };
             word.parse::<MethodName>().map_err(wrong)
         };
+        let factor = |(name, factor): (&String, &f64)| method(name).map(|method| (method, *factor));
         Ok(Grid {
+            rate_factors: all.rate_factors.iter().map(factor).collect::<Result<_, RecipeError>>()?,
             methods: all.methods.iter().map(method).collect::<Result<_, _>>()?,
             budgets: all.budgets,
             seeds: all.seeds.unwrap_or(1).max(1),

@@ -82,6 +82,8 @@ pub(crate) struct Grid {
     pub(crate) seeds: usize,
     pub(crate) search_seeds: usize,
     pub(crate) rates: Option<Rates>,
+    /// What the rates of some methods are multiplied by: of few parameters the best rate is larger.
+    pub(crate) rate_factors: Vec<(MethodName, f64)>,
     pub(crate) last_ks: Vec<usize>,
     pub(crate) varied: Vec<Varied>,
     /// Varied one at a time, all else as it is.
@@ -194,6 +196,11 @@ impl Task {
             None => vec![rate],
             Some(Rates::Grid) => GRID.map(|factor| rounded(factor * rate)).to_vec(),
             Some(Rates::List(rates)) => rates.clone(),
+        };
+        let factor = grid.rate_factors.iter().find(|(name, _)| *name == method);
+        let rates: Vec<f64> = match factor.filter(|_| rates.len() > 1) {
+            Some((_, factor)) => rates.iter().map(|rate| rounded(factor * rate)).collect(),
+            None => rates,
         };
         let last_ks: Vec<Option<usize>> = match method {
             MethodName::LastK => grid.last_ks.iter().copied().map(Some).collect(),
@@ -324,6 +331,7 @@ mod tests {
             seeds: 2,
             search_seeds: 1,
             rates: None,
+            rate_factors: Vec::new(),
             last_ks: vec![1, 2],
             varied: Vec::new(),
             ablated: Vec::new(),
@@ -343,8 +351,15 @@ mod tests {
     #[test]
     fn choices_are_searched_at_the_nearer_budget() {
         let task = Task::new("t", &base(), &Grid { rates: Some(Rates::Grid), ..grid() }).unwrap();
-        let rates: Vec<f64> = task.arms[1].choices.iter().map(|choice| choice.learning_rate).collect();
-        assert_eq!(rates, [5e-5, 1e-4, 2e-4, 4e-4]);
+        let rates = |task: &Task, arm: usize| -> Vec<f64> {
+            task.arms[arm].choices.iter().map(|choice| choice.learning_rate).collect()
+        };
+        assert_eq!(rates(&task, 1), [5e-5, 1e-4, 2e-4, 4e-4]);
+        let rate_factors = vec![(MethodName::Rgft, 10.0)];
+        let larger =
+            Task::new("t", &base(), &Grid { rates: Some(Rates::Grid), rate_factors, ..grid() }).unwrap();
+        assert_eq!(rates(&larger, 0), [5e-5, 1e-4, 2e-4, 4e-4]);
+        assert_eq!(rates(&larger, 1), [5e-4, 1e-3, 2e-3, 4e-3]);
         let searched = |arm: usize| {
             let cells = task.cells.iter().filter(move |cell| cell.arm == arm && cell.searches);
             cells.map(|cell| (cell.budget, cell.seed, cell.shown)).collect::<Vec<_>>()

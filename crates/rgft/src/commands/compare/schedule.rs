@@ -136,6 +136,7 @@ mod tests {
             seeds: 2,
             search_seeds: 1,
             rates: Some(Rates::List(vec![1e-4, 2e-4])),
+            rate_factors: Vec::new(),
             last_ks: vec![1],
             varied: Vec::new(),
             ablated: Vec::new(),

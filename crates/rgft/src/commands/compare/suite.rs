@@ -5,6 +5,7 @@
 //! budgets = [0.1, 0.3]
 //! seeds = 3
 //! learning-rates = "grid"         # or numbers; absent: the recipe's own
+//! rate-factors = { lora = 10 }    # what a method's rates are multiplied by
 //! records = "records/method"      # absent: the --out folder
 //! like = "suites/method.toml"      # what is not said here is as there, but for its title and its bars
 //!
@@ -24,6 +25,7 @@
 //! set = { epochs = 3 }            # wins over the recipe and over [set]
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -46,6 +48,8 @@ struct Written {
     seeds: Option<usize>,
     search_seeds: Option<usize>,
     learning_rates: Option<WrittenRates>,
+    #[serde(default)]
+    rate_factors: BTreeMap<String, f64>,
     last_ks: Option<Vec<usize>>,
     #[serde(default)]
     vary: Vec<String>,
@@ -98,12 +102,17 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
     if let Some(unknown) = only.iter().find(|name| !written.task.contains_key(*name)) {
         return Err(wrong(format!("no task {unknown}")).into());
     }
+    let usable = |factor: f64| factor.is_finite() && factor > 0.0;
+    if let Some((name, factor)) = written.rate_factors.iter().find(|(_, factor)| !usable(**factor)) {
+        return Err(wrong(format!("rate-factors: {name} = {factor}: expected a number above 0")).into());
+    }
     let of_file = GridArgs {
         methods: written.methods.clone().unwrap_or_default(),
         budgets: written.budgets.clone().unwrap_or_default(),
         seeds: written.seeds,
         search_seeds: written.search_seeds,
         learning_rates: written.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
+        rate_factors: written.rate_factors.clone(),
         last_ks: written.last_ks.clone().unwrap_or_default(),
         vary: varied(&written.vary).map_err(&wrong)?,
         ablate: varied(&written.ablate).map_err(&wrong)?,
@@ -306,6 +315,8 @@ mod tests {
         };
         says(TEXT, &["c"], "no task c");
         says("like = 'nowhere.toml'", &[], "nowhere.toml");
+        says(&format!("rate-factors = {{ rgtf = 2 }}\n{TEXT}"), &[], "rgtf");
+        says(&format!("rate-factors = {{ rgft = -2 }}\n{TEXT}"), &[], "expected a number above 0");
         says("like = 3", &[], "expected a path");
         let nested = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(nested.path(), "like = 'x.toml'").unwrap();
