@@ -2,25 +2,29 @@
 //!
 //! Heard are `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE`. Only [`Hub::get`] and
 //! [`Hub::files`] use the network. A file in the cache bears the hash of what it holds as its name: SHA-256 for large
-//! files, git's SHA-1 of a blob for small ones. Each is checked whenever it is asked for.
+//! files, git's SHA-1 of a blob for small ones. [`Hub::get`] checks it each time. A server is trusted to name commits and
+//! hashes; file names that it lists are not, because they become paths.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Times that a broken download is taken up again.
-const RETRIES: usize = 4;
+/// Times that a download which broke off is taken up again, and the pause before the first; each is twice as long.
+const RETRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A repository of the hub: `owner/name` for a model, `datasets/owner/name`, each perhaps with `@revision`.
 #[derive(Clone, Debug)]
 pub(crate) struct RepoId {
     text: String,
+    kind: RepoType,
     repo: Repo,
 }
 
@@ -37,9 +41,9 @@ impl FromStr for RepoId {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
         };
-        let fits = id.split('/').count() == 2 && id.split('/').all(is_name) && !revision.is_empty();
+        let fits = id.split('/').count() == 2 && id.split('/').all(is_name) && is_inside(revision);
         let repo = || Repo::with_revision(id.to_owned(), kind, revision.to_owned());
-        fits.then(|| Self { text: text.to_owned(), repo: repo() })
+        fits.then(|| Self { text: text.to_owned(), kind, repo: repo() })
             .ok_or_else(|| HubError::NoName { found: text.to_owned() })
     }
 }
@@ -47,7 +51,7 @@ impl FromStr for RepoId {
 impl RepoId {
     /// Whether it holds a model.
     pub(crate) fn is_model(&self) -> bool {
-        matches!(self.repo.url().split('/').count(), 2)
+        matches!(self.kind, RepoType::Model)
     }
 }
 
@@ -62,10 +66,14 @@ pub(crate) enum HubError {
         "{name}: no repository of the hub has it in a form that can be read; it was made from {made_from}\nhint: --source DIR copies it from a folder"
     )]
     NotOnHub { name: String, made_from: String },
+    #[error("{name}: {option} is for {goes_with}")]
+    Option { name: String, option: &'static str, goes_with: &'static str },
     #[error("{repo}: no file of it is wanted\nhint: --file '*' takes all of its first level")]
     NothingWanted { repo: String },
     #[error("--file: {reason}")]
     Pattern { reason: String },
+    #[error("{}: holds something else already\nhint: remove it, or choose another --to", path.display())]
+    Occupied { path: PathBuf },
     #[error(
         "{repo}: the hub has no {what} of this name, or not for you\nhint: what is gated or private needs HF_TOKEN"
     )]
@@ -76,8 +84,10 @@ pub(crate) enum HubError {
         "{repo}: {reason}\nhint: run it again, what has come already is kept; HF_ENDPOINT names another server"
     )]
     Network { repo: String, reason: String },
-    #[error("{}: damaged: its {kind} is {found}, expected {expected}\nhint: run it again; what was damaged in the hub's cache has been removed", path.display())]
+    #[error("{}: damaged: its {kind} is {found}, expected {expected}; it has been removed from the cache\nhint: run it again", path.display())]
     Damaged { path: PathBuf, kind: &'static str, found: String, expected: String },
+    #[error("{}: its SHA-256 is {found}, that of the file that is meant is {expected}", path.display())]
+    Other { path: PathBuf, found: String, expected: String },
     #[error("{}: {reason}", path.display())]
     Io { path: PathBuf, reason: std::io::Error },
 }
@@ -85,7 +95,11 @@ pub(crate) enum HubError {
 impl HubError {
     /// Whether what was asked for is wrong, rather than that it could not be had.
     pub(crate) fn is_bad_input(&self) -> bool {
-        !matches!(self, Self::Network { .. } | Self::Damaged { .. })
+        match self {
+            Self::Network { .. } | Self::Damaged { .. } | Self::Other { .. } => false,
+            Self::Io { reason, .. } => reason.kind() == std::io::ErrorKind::NotFound,
+            _ => true,
+        }
     }
 }
 
@@ -112,30 +126,42 @@ impl Hub {
     /// If no client can be made.
     pub(crate) fn from_env(progress: bool) -> Result<Self, HubError> {
         let cache = cache();
-        if ["1", "true", "yes", "on"]
-            .contains(&variable("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase().as_str())
-        {
+        let offline = variable("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
+        if ["1", "true", "yes", "on"].contains(&offline.as_str()) {
             return Ok(Self { api: None, cache });
         }
-        let token = variable("HF_TOKEN").or_else(|| cache.token());
-        let mut builder = ApiBuilder::from_cache(cache.clone()).with_token(token).with_retries(RETRIES);
+        // The token lies in HF_HOME, wherever the cache is.
+        let token = variable("HF_TOKEN").or_else(|| home().token());
+        let mut builder = ApiBuilder::from_cache(cache.clone()).with_token(token).with_progress(progress);
         if let Some(endpoint) = variable("HF_ENDPOINT") {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
         }
-        let builder = builder.with_progress(progress).with_user_agent("rgft", env!("CARGO_PKG_VERSION"));
-        let api = builder.build().map_err(|error| explained(error, "the hub", ""))?;
+        let builder = builder.with_user_agent("rgft", env!("CARGO_PKG_VERSION"));
+        let api = builder.build().map_err(|error| explained(error, "the hub", "", &cache))?;
         Ok(Self { api: Some(api), cache })
     }
 
-    /// Names of the files of `id`, as the hub lists them.
+    /// Names of the files of `id`: as the hub lists them, from when on its commit is the one that `id` means; offline,
+    /// those in the cache.
     ///
     /// # Errors
-    /// Offline; if there is no such repository; if the hub does not answer.
+    /// If there is no such repository; if the hub does not answer, or lists what is no file name.
     pub(crate) fn files(&self, id: &RepoId) -> Result<Vec<String>, HubError> {
-        let api = self.api.as_ref().ok_or_else(|| self.offline(id, "its list of files"))?;
-        let info =
-            api.repo(id.repo.clone()).info().map_err(|error| explained(error, &id.text, "repository"))?;
-        Ok(info.siblings.into_iter().map(|sibling| sibling.rfilename).collect())
+        let cached = self.cache.repo(id.repo.clone());
+        let Some(api) = &self.api else {
+            let folder = cached.get("").ok_or_else(|| self.offline(id, "its list of files"))?;
+            return below(&folder);
+        };
+        let info = api.repo(id.repo.clone()).info();
+        let info = info.map_err(|error| explained(error, &id.text, "repository", &self.cache))?;
+        let names = info.siblings.into_iter().map(|sibling| sibling.rfilename).collect::<Vec<_>>();
+        if let Some(name) = names.iter().chain([&info.sha]).find(|name| !is_inside(name)) {
+            let reason = format!("the server lists {name:?}, which is no file name");
+            return Err(HubError::Network { repo: id.text.clone(), reason });
+        }
+        let io = |reason| HubError::Io { path: self.cache.path().clone(), reason };
+        cached.create_ref(&info.sha).map_err(io)?;
+        Ok(names)
     }
 
     /// `file` of `id`, fetched where the cache has none, and checked.
@@ -146,17 +172,67 @@ impl Hub {
         let path = match (self.cache.repo(id.repo.clone()).get(file), &self.api) {
             (Some(path), _) => path,
             (None, None) => return Err(self.offline(id, file)),
-            (None, Some(api)) => api
-                .repo(id.repo.clone())
-                .download(file)
-                .map_err(|error| explained(error, &id.text, &format!("file {file}")))?,
+            (None, Some(api)) => self.download(api, id, file)?,
         };
         check_by_name(&path).map(|checked| Fetched { path, checked })
+    }
+
+    /// The client's own retries begin at the file's front if nothing has come yet; a new download goes on at its end.
+    fn download(&self, api: &Api, id: &RepoId, file: &str) -> Result<PathBuf, HubError> {
+        let repo = api.repo(id.repo.clone());
+        let mut tries = 0;
+        loop {
+            let error = match repo.download(file) {
+                Ok(path) => return Ok(path),
+                Err(error) => error,
+            };
+            if status(&error) == Some(416) {
+                // It had come whole, and nothing is left to ask for: its last byte is asked for again.
+                self.shorten(api, id, file);
+            }
+            let error = explained(error, &id.text, &format!("file {file}"), &self.cache);
+            if tries == RETRIES || !matches!(error, HubError::Network { .. }) {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE * (1 << tries));
+            tries += 1;
+        }
+    }
+
+    /// Takes the last byte off what has come of a file; where that fails, so will the next download.
+    fn shorten(&self, api: &Api, id: &RepoId, file: &str) {
+        let Ok(about) = api.metadata(&api.repo(id.repo.clone()).url(file)) else { return };
+        let part = self.cache.repo(id.repo.clone()).blob_path(about.etag()).with_extension("part");
+        if let Ok(part) = std::fs::File::options().write(true).open(part) {
+            drop(part.set_len((about.size() as u64).saturating_sub(1)));
+        }
     }
 
     fn offline(&self, id: &RepoId, file: &str) -> HubError {
         HubError::Offline { repo: id.text.clone(), file: file.to_owned(), cache: self.cache.path().clone() }
     }
+}
+
+/// Whether `name` is a path that leads nowhere but down.
+fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The files below `folder`, by their paths from there.
+fn below(folder: &Path) -> Result<Vec<String>, HubError> {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(inner) = folders.pop() {
+        let io = |reason| HubError::Io { path: folder.join(&inner), reason };
+        for entry in std::fs::read_dir(folder.join(&inner)).map_err(io)? {
+            let name = inner.join(entry.map_err(io)?.file_name());
+            match folder.join(&name).is_dir() {
+                true => folders.push(name),
+                false => found.push(name.to_string_lossy().into_owned()),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A model folder, or the cache's copy of the model of that name.
@@ -166,20 +242,24 @@ pub(crate) fn local(model: PathBuf) -> PathBuf {
     cached.as_deref().and_then(Path::parent).map_or(model, Path::to_owned)
 }
 
-/// Checks the file at `path` against a SHA-256 in hexadecimal; one that differs is an error, and stays.
+/// Checks the file at `path` against a SHA-256 in hexadecimal.
 ///
 /// # Errors
 /// If it differs, or cannot be read.
 pub(crate) fn check_sha256(path: &Path, expected: &str) -> Result<(), HubError> {
-    compare(path, "SHA-256", &hash::<Sha256>(path, &[])?, expected)
+    let found = sha256_of(path)?;
+    match found == expected {
+        true => Ok(()),
+        false => Err(HubError::Other { path: path.to_owned(), found, expected: expected.to_owned() }),
+    }
 }
 
-fn compare(path: &Path, kind: &'static str, found: &str, expected: &str) -> Result<(), HubError> {
-    if found == expected {
-        return Ok(());
-    }
-    let (path, found, expected) = (path.to_owned(), found.to_owned(), expected.to_owned());
-    Err(HubError::Damaged { path, kind, found, expected })
+/// The SHA-256 of what a file holds, in hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn sha256_of(path: &Path) -> Result<String, HubError> {
+    hash::<Sha256>(path, &[])
 }
 
 /// Checks a file of the cache against the hash that is its blob's name; takes a damaged one out of the cache.
@@ -189,22 +269,21 @@ fn check_by_name(path: &Path) -> Result<Option<&'static str>, HubError> {
     let name = blob.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_hex = name.chars().all(|c| c.is_ascii_hexdigit());
     let (kind, brief, found) = match name.len() {
-        64 if is_hex => ("SHA-256", "sha256", hash::<Sha256>(&blob, &[])?),
+        64 if is_hex => ("SHA-256", "sha256", sha256_of(&blob)?),
         40 if is_hex => {
             let bytes = blob.metadata().map_err(io)?.len();
             ("git hash", "git", hash::<Sha1>(&blob, format!("blob {bytes}\0").as_bytes())?)
         }
         _ => return Ok(None),
     };
-    let same = compare(path, kind, &found, &name);
-    if same.is_err() {
-        [blob.as_path(), path]
-            .into_iter()
-            .filter(|file| file.symlink_metadata().is_ok())
-            .try_for_each(std::fs::remove_file)
-            .map_err(io)?;
+    if found == name {
+        return Ok(Some(brief));
     }
-    same.map(|()| Some(brief))
+    std::fs::remove_file(&blob).map_err(io)?;
+    if path.symlink_metadata().is_ok() {
+        std::fs::remove_file(path).map_err(io)?;
+    }
+    Err(HubError::Damaged { path: path.to_owned(), kind, found, expected: name })
 }
 
 /// The hash of `head` and what the file holds, in hexadecimal.
@@ -227,24 +306,46 @@ fn hash<D: Digest>(path: &Path, head: &[u8]) -> Result<String, HubError> {
 }
 
 fn cache() -> Cache {
-    variable("HF_HUB_CACHE").map_or_else(Cache::from_env, |path| Cache::new(path.into()))
+    variable("HF_HUB_CACHE").map_or_else(home, |path| Cache::new(path.into()))
+}
+
+/// The cache below `HF_HOME`.
+fn home() -> Cache {
+    if variable("HF_HOME").is_some() { Cache::from_env() } else { Cache::default() }
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What a client's error means to who asked for `what` of `repo`.
-fn explained(error: ApiError, repo: &str, what: &str) -> HubError {
-    let (repo, what) = (repo.to_owned(), what.to_owned());
-    let root = match &error {
-        ApiError::TooManyRetries(inner) => inner.as_ref(),
-        error => error,
-    };
-    match root {
-        ApiError::RequestError(request) if matches!(**request, ureq::Error::StatusCode(401 | 403 | 404)) => {
-            HubError::NotThere { repo, what }
-        }
-        _ => HubError::Network { repo, reason: error.to_string() },
+/// The status that a server answered with, where that was the trouble.
+fn status(error: &ApiError) -> Option<u16> {
+    match error {
+        ApiError::RequestError(request) => match **request {
+            ureq::Error::StatusCode(status) => Some(status),
+            _ => None,
+        },
+        _ => None,
     }
+}
+
+/// What a client's error means to who asked for `what` of `repo`.
+fn explained(error: ApiError, repo: &str, what: &str, cache: &Cache) -> HubError {
+    let (repo, what) = (repo.to_owned(), what.to_owned());
+    match (status(&error), error) {
+        (Some(401 | 403 | 404), _) => HubError::NotThere { repo, what },
+        // What breaks off while it is read is an input error too, of kinds that no file gives.
+        (_, ApiError::IoError(reason)) if reason.raw_os_error().is_some() && !is_of_network(&reason) => {
+            HubError::Io { path: cache.path().clone(), reason }
+        }
+        (_, error) => HubError::Network { repo, reason: error.to_string() },
+    }
+}
+
+fn is_of_network(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, WouldBlock,
+    };
+    [BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut, WouldBlock]
+        .contains(&error.kind())
 }

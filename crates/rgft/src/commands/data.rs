@@ -1,16 +1,17 @@
 //! `rgft data`: the models and data sets of the experiments, and others of the Hugging Face hub.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use globset::{GlobBuilder, GlobSetBuilder};
 use indicatif::HumanBytes;
-use rgft_data::DataError;
+use rgft_nn::weights::write_beside;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataAction, GetArgs};
-use crate::hub::{Hub, HubError, RepoId, check_sha256};
+use crate::hub::{Hub, HubError, RepoId, check_sha256, sha256_of};
 use crate::printer::Printer;
 
 /// What has a name here.
@@ -23,10 +24,10 @@ const MODEL_FILES: [&str; 7] = [
     "{tokenizer,tokenizer_config,special_tokens_map,added_tokens,vocab}.json",
     "{vocab,merges}.txt",
     "*.model",
-    "{LICENSE,README}*",
+    "LICENSE*",
 ];
 /// What of a data set is taken, unless `--file` says.
-const DATA_FILES: [&str; 2] = ["**/*.{csv,tsv,json,jsonl,parquet}", "{LICENSE,README}*"];
+const DATA_FILES: [&str; 2] = ["**/*.{csv,tsv,json,jsonl,parquet}", "LICENSE*"];
 
 /// A model or a data set that has a name here.
 #[derive(Debug, Deserialize, Serialize)]
@@ -93,8 +94,13 @@ fn get(
     quiet: bool,
     printer: &mut Printer,
 ) -> Result<()> {
-    let all = || catalogue.keys().cloned().collect::<Vec<_>>();
-    let names = args.names.iter().flat_map(|name| if name == "all" { all() } else { vec![name.clone()] });
+    // Of all, what can be had.
+    let can_be_had = |entry: &Entry| args.source.is_some() || entry.hub.is_some();
+    let all = || catalogue.iter().filter(|(_, entry)| can_be_had(entry)).map(|(name, _)| name.clone());
+    let names =
+        args.names.iter().flat_map(|name| if name == "all" { all().collect() } else { vec![name.clone()] });
+    let names: Vec<String> = names.collect();
+    names.iter().try_for_each(|name| check(catalogue.get(name), name, args))?;
     let mut hub = None;
     let mut places = Vec::new();
     for name in names {
@@ -107,7 +113,7 @@ fn get(
                     none => none.insert(Hub::from_env(!quiet)?),
                 };
                 match found {
-                    Some(entry) => take(hub, &name, entry, to(args))?,
+                    Some(entry) => take(hub, entry, to(args))?,
                     None => repository(hub, &name, args)?,
                 }
             }
@@ -128,20 +134,32 @@ fn get(
     Ok(printer.document(&places)?)
 }
 
+/// Refuses what cannot be had, before anything is fetched.
+fn check(entry: Option<&Entry>, name: &str, args: &GetArgs) -> Result<(), HubError> {
+    let option = |option, goes_with| Err(HubError::Option { name: name.to_owned(), option, goes_with });
+    match entry {
+        Some(_) if !args.files.is_empty() => option("--file", "repositories of the hub, not for names"),
+        Some(Entry { hub: None, made_from, .. }) if args.source.is_none() => {
+            let made_from = made_from.clone().unwrap_or_default();
+            Err(HubError::NotOnHub { name: name.to_owned(), made_from })
+        }
+        None if args.source.is_some() => {
+            name.parse::<RepoId>()?;
+            option("--source", "names that `rgft data list` shows")
+        }
+        None => name.parse::<RepoId>().map(|_| ()),
+        Some(_) => Ok(()),
+    }
+}
+
 fn to(args: &GetArgs) -> &Path {
     args.to.as_deref().unwrap_or(Path::new("."))
 }
 
-/// What of the catalogue's entry `name` the hub has, below `to`.
-fn take(hub: &Hub, name: &str, entry: &Entry, to: &Path) -> Result<(PathBuf, Vec<Got>)> {
-    let Some(id) = &entry.hub else {
-        return Err(HubError::NotOnHub {
-            name: name.to_owned(),
-            made_from: entry.made_from.clone().unwrap_or_default(),
-        }
-        .into());
-    };
-    let (id, folder) = (id.parse::<RepoId>()?, to.join(&entry.at));
+/// What of the catalogue's entry the hub has, below `to`.
+fn take(hub: &Hub, entry: &Entry, to: &Path) -> Result<(PathBuf, Vec<Got>)> {
+    let id: RepoId = entry.hub.as_deref().unwrap_or_default().parse()?;
+    let folder = to.join(&entry.at);
     let mut files = Vec::new();
     for (own, there) in &entry.take {
         let fetched = hub.get(&id, there)?;
@@ -154,10 +172,13 @@ fn take(hub: &Hub, name: &str, entry: &Entry, to: &Path) -> Result<(PathBuf, Vec
 /// The catalogue's entry as it lies below `source`, below `to`.
 fn copy(entry: &Entry, source: &Path, to: &Path) -> Result<(PathBuf, Vec<Got>)> {
     let (from, folder) = (source.join(&entry.at), to.join(&entry.at));
-    let optional =
-        entry.take.keys().filter(|own| !entry.sha256.contains_key(*own) && from.join(own).exists());
-    let names = entry.sha256.keys().chain(optional);
-    let files = names.map(|own| put(&from.join(own), &folder.join(own), entry.sha256.get(own)));
+    // What came from the hub may have another form than what has hashes here.
+    let is_there = |own: &&String| from.join(own).exists();
+    let taken = entry.take.keys().any(|own| is_there(&own)) && !entry.sha256.keys().any(|own| is_there(&own));
+    let hashed = entry.sha256.keys().filter(|_| !taken);
+    let others = entry.take.keys().filter(|own| !entry.sha256.contains_key(*own) && is_there(own));
+    let files =
+        hashed.chain(others).map(|own| put(&from.join(own), &folder.join(own), entry.sha256.get(own)));
     Ok((folder.clone(), files.collect::<Result<_>>()?))
 }
 
@@ -191,26 +212,34 @@ fn repository(hub: &Hub, name: &str, args: &GetArgs) -> Result<(PathBuf, Vec<Got
     }
 }
 
-/// Copies a file, whole or not at all, and checks it.
+/// Copies a file, whole or not at all, and checks it. What stands there already is kept, and must be the same.
 fn put(from: &Path, to: &Path, sha256: Option<&String>) -> Result<Got> {
     if let Some(expected) = sha256 {
         check_sha256(from, expected)?;
     }
     let io = |path: &Path| {
         let path = path.to_owned();
-        move |reason| DataError::Io { path, reason }
+        move |reason| HubError::Io { path, reason }
     };
-    let folder = to.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(io(folder))?;
-    let part = folder.join(format!(".{}.part", to.file_name().unwrap_or_default().to_string_lossy()));
-    std::fs::copy(from, &part).map_err(io(from))?;
-    std::fs::rename(&part, to).map_err(io(to))?;
+    if to.exists() {
+        let same = size(from)? == size(to)? && sha256_of(from)? == sha256_of(to)?;
+        if !same {
+            return Err(HubError::Occupied { path: to.to_owned() }.into());
+        }
+    } else {
+        let folder = to.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(io(folder))?;
+        let mut source = File::open(from).map_err(io(from))?;
+        // Not a copy of the file's permissions: what is read may be for reading alone.
+        let copy = |beside: &Path| std::io::copy(&mut source, &mut File::create(beside)?);
+        write_beside(to, |reason| reason, copy).map_err(io(to))?;
+    }
     Ok(Got { path: to.to_owned(), bytes: size(to)?, checked: sha256.map(|_| "sha256") })
 }
 
-fn size(path: &Path) -> Result<u64> {
+fn size(path: &Path) -> Result<u64, HubError> {
     let metadata = std::fs::metadata(path);
-    Ok(metadata.map_err(|reason| DataError::Io { path: path.to_owned(), reason })?.len())
+    Ok(metadata.map_err(|reason| HubError::Io { path: path.to_owned(), reason })?.len())
 }
 
 #[cfg(test)]

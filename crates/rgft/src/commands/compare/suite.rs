@@ -7,7 +7,7 @@
 //! learning-rates = "grid"         # or numbers; absent: the recipe's own
 //! rate-factors = { lora = 10 }    # what a method's rates are multiplied by
 //! records = "records/method"      # absent: the --out folder
-//! like = "suites/method.toml"      # what is not said here is as there, but for its title and its bars
+//! like = "suites/method.toml"     # what is not said here is as there, but for its title and its bars
 //!
 //! [set]                           # keys of every task's recipe
 //! batch-size = 32
@@ -41,6 +41,7 @@ use crate::args::GridArgs;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Written {
+    like: Option<PathBuf>,
     title: Option<String>,
     records: Option<PathBuf>,
     methods: Option<Vec<String>>,
@@ -59,6 +60,7 @@ struct Written {
     set: Table,
     #[serde(default)]
     bar: Vec<Bar>,
+    #[serde(default)]
     task: Table,
 }
 
@@ -153,25 +155,39 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
     Ok(Suite { title, records: written.records, tasks, bars: written.bar })
 }
 
-/// The suite as it stands in `file`, and in the one that it is `like`.
+/// The suite as it stands in `file`, over the one that it is `like`.
 fn written(file: &Path) -> Result<Written> {
-    let read = |file: &Path| -> Result<Table> {
+    let read = |file: &Path| -> Result<(Written, Table)> {
         let text = std::fs::read_to_string(file)
             .map_err(|source| RecipeError::Read { file: file.to_path_buf(), source })?;
-        toml::from_str(&text).map_err(|error| wrong(file, error.to_string()).into())
+        // Each by itself: what is wrong is in this file, at a line.
+        let written = toml::from_str(&text).map_err(|error| wrong(file, error.to_string()))?;
+        Ok((written, toml::from_str(&text).map_err(|error| wrong(file, error.to_string()))?))
     };
-    let mut own = read(file)?;
-    if let Some(like) = own.remove("like") {
-        let like = like.as_str().ok_or_else(|| wrong(file, format!("like = {like}: expected a path")))?;
-        let mut other = read(Path::new(like))?;
-        if other.contains_key("like") {
-            return Err(wrong(file, format!("{like} is itself like another")).into());
+    let (mut suite, own) = read(file)?;
+    if let Some(like) = &suite.like {
+        let (written, mut table) = read(like)?;
+        if written.like.is_some() {
+            return Err(wrong(file, format!("{} is itself like another", like.display())).into());
         }
-        other.retain(|key, _| !["title", "bar"].contains(&key));
-        other.extend(own);
-        own = other;
+        table.retain(|key, _| !["title", "bar"].contains(&key));
+        lay_over(&mut table, own);
+        suite = table.try_into().map_err(|error: toml::de::Error| wrong(file, error.to_string()))?;
     }
-    own.try_into().map_err(|error: toml::de::Error| wrong(file, error.to_string()).into())
+    if suite.task.is_empty() {
+        return Err(wrong(file, "no [task]".into()).into());
+    }
+    Ok(suite)
+}
+
+/// Sets in `table` what `own` says, tables key by key.
+fn lay_over(table: &mut Table, own: Table) {
+    for (key, value) in own {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(table)), Value::Table(own)) => lay_over(table, own),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
 }
 
 fn wrong(file: &Path, problem: String) -> TrainError {
@@ -296,10 +312,17 @@ mod tests {
         let text = TEXT.replace("[task.b]\n        recipe = 'DIR/r.toml'\n", "[task.b]\n");
         std::fs::write(&other, text.replace("[set]", "[[bar]]\nwhat = 'x'\nspent = 0.1\n[set]\nmodel = 'm'"))
             .unwrap();
-        std::fs::write(&own, format!("like = '{}'\nmethods = ['head']", other.display())).unwrap();
+        let own_text = "methods = ['head']\n[task.a]\nset = { seed = 7 }";
+        std::fs::write(&own, format!("like = '{}'\n{own_text}", other.display())).unwrap();
         let suite = read(&own, &GridArgs::default(), &[]).unwrap();
         assert_eq!((suite.title.as_str(), suite.bars.len(), suite.tasks.len()), ("own", 0, 2));
         assert!(suite.tasks.iter().all(|task| task.arms.len() == 1));
+        let found = ["seed", "model", "batch-size"].map(|key| suite.tasks[1].shared[key].clone());
+        assert_eq!(
+            serde_json::json!(found),
+            serde_json::json!([7, "other", 16]),
+            "a task is laid over the other's"
+        );
         assert_eq!(
             suite.tasks[0].cells.len(),
             read(&other, &GridArgs::default(), &[]).unwrap().tasks[0].cells.len() / 2
@@ -317,11 +340,12 @@ mod tests {
         says("like = 'nowhere.toml'", &[], "nowhere.toml");
         says(&format!("rate-factors = {{ rgtf = 2 }}\n{TEXT}"), &[], "rgtf");
         says(&format!("rate-factors = {{ rgft = -2 }}\n{TEXT}"), &[], "expected a number above 0");
-        says("like = 3", &[], "expected a path");
+        says("like = 3", &[], "expected path");
+        says("seeds = 3", &[], "no [task]");
         let nested = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(nested.path(), "like = 'x.toml'").unwrap();
         says(&format!("like = '{}'", nested.path().display()), &[], "is itself like another");
-        says(&TEXT.replace("seeds = 2", "sedes = 2"), &[], "sedes");
+        says(&TEXT.replace("seeds = 2", "sedes = 2"), &[], "line 4");
         says(&TEXT.replace("epochs = 2", "epcohs = 2"), &[], "unknown key `epcohs`");
         says(&TEXT.replace("'rgft'", "'rgtf'"), &[], "rgtf");
         let bar = |bar: &str| TEXT.replace("[set]", &format!("[[bar]]\nwhat = 'x'\n{bar}\n[set]"));
