@@ -186,8 +186,8 @@ impl Hub {
                 Ok(path) => return Ok(path),
                 Err(error) => error,
             };
-            if status(&error) == Some(416) {
-                // It had come whole, and nothing is left to ask for: its last byte is asked for again.
+            if status(&error) == Some(416) || matches!(error, ApiError::InvalidResume) {
+                // All of it has come, or more, and nothing is left to ask for: its last byte is asked for again.
                 self.shorten(api, id, file);
             }
             let error = explained(error, &id.text, &format!("file {file}"), &self.cache);
@@ -199,7 +199,7 @@ impl Hub {
         }
     }
 
-    /// Takes the last byte off what has come of a file; where that fails, so will the next download.
+    /// Takes what has come of a file down to all but its last byte; where that fails, so will the next download.
     fn shorten(&self, api: &Api, id: &RepoId, file: &str) {
         let Ok(about) = api.metadata(&api.repo(id.repo.clone()).url(file)) else { return };
         let part = self.cache.repo(id.repo.clone()).blob_path(about.etag()).with_extension("part");
