@@ -33,7 +33,7 @@ A suite:
   like = \"suites/other.toml\"     # what is not said here is as there, but for its title and its bars
   [set]                          # keys of every recipe
   epochs = 3
-  [task.trec6]                   # recipe, group, learning-rates, last-ks, vary, set
+  [task.trec6]                   # recipe, group, learning-rates, rate-factors, last-ks, vary, set
   recipe = \"trec6.toml\"
   group = \"text\"
 

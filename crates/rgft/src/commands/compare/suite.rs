@@ -20,7 +20,7 @@
 //! [task.trec6]
 //! recipe = "trec6.toml"           # from the working directory; may be absent
 //! group = "text"                  # tasks of a group are summed up as well
-//! learning-rates = [1e-4, 2e-4]   # methods, budgets and seeds stand above alone
+//! learning-rates = [1e-4, 2e-4]   # and rate-factors; methods, budgets and seeds stand above alone
 //! vary = ["signal=sketch,gram"]   # rows of their own
 //! set = { epochs = 3 }            # wins over the recipe and over [set]
 //! ```
@@ -70,6 +70,8 @@ struct WrittenTask {
     recipe: Option<PathBuf>,
     group: Option<String>,
     learning_rates: Option<WrittenRates>,
+    #[serde(default)]
+    rate_factors: BTreeMap<String, f64>,
     last_ks: Option<Vec<usize>>,
     #[serde(default)]
     vary: Vec<String>,
@@ -104,17 +106,13 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
     if let Some(unknown) = only.iter().find(|name| !written.task.contains_key(*name)) {
         return Err(wrong(format!("no task {unknown}")).into());
     }
-    let usable = |factor: f64| factor.is_finite() && factor > 0.0;
-    if let Some((name, factor)) = written.rate_factors.iter().find(|(_, factor)| !usable(**factor)) {
-        return Err(wrong(format!("rate-factors: {name} = {factor}: expected a number above 0")).into());
-    }
     let of_file = GridArgs {
         methods: written.methods.clone().unwrap_or_default(),
         budgets: written.budgets.clone().unwrap_or_default(),
         seeds: written.seeds,
         search_seeds: written.search_seeds,
         learning_rates: written.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
-        rate_factors: written.rate_factors.clone(),
+        rate_factors: factors(&written.rate_factors).map_err(&wrong)?,
         last_ks: written.last_ks.clone().unwrap_or_default(),
         vary: varied(&written.vary).map_err(&wrong)?,
         ablate: varied(&written.ablate).map_err(&wrong)?,
@@ -130,6 +128,7 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
             .map_err(|error| wrong(format!("task {name}: {}", error.to_string().trim_end())))?;
         let of_task = GridArgs {
             learning_rates: task.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
+            rate_factors: factors(&task.rate_factors).map_err(&wrong)?,
             last_ks: task.last_ks.clone().unwrap_or_default(),
             vary: varied(&task.vary).map_err(&wrong)?,
             ..GridArgs::default()
@@ -231,6 +230,14 @@ fn rates(written: &WrittenRates) -> Result<Rates, String> {
     }
 }
 
+fn factors(written: &BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, String> {
+    let usable = |factor: f64| factor.is_finite() && factor > 0.0;
+    match written.iter().find(|(_, factor)| !usable(**factor)) {
+        None => Ok(written.clone()),
+        Some((name, factor)) => Err(format!("rate-factors: {name} = {factor}: expected a number above 0")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -258,6 +265,7 @@ mod tests {
         recipe = 'DIR/r.toml'
         group = 'text'
         learning-rates = 'grid'
+        rate-factors = { rgft = 3 }
         set = { epochs = 2, text-column = ['a', 'b'] }
         [task.a]
         set = { model = 'other' }
@@ -272,7 +280,10 @@ mod tests {
         assert_eq!(task.group, "text");
         let found = ["epochs", "batch-size", "dropout", "model"].map(|key| task.shared[key].clone());
         assert_eq!(serde_json::json!(found), serde_json::json!([2.0, 8, 0.0, "m"]));
+        let largest =
+            |arm: usize| task.arms[arm].choices.iter().map(|choice| choice.learning_rate).fold(0.0, f64::max);
         assert_eq!(task.arms[1].choices.len(), 4);
+        assert!((largest(1) / largest(0) - 3.0).abs() < 1e-6, "the task's own factor");
         assert_eq!(suite.tasks[1].arms[1].choices.len(), 1);
     }
 
