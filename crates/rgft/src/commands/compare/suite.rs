@@ -122,10 +122,9 @@ pub(super) fn read(file: &Path, flags: &GridArgs, only: &[String]) -> Result<Sui
         if !only.is_empty() && !only.contains(name) {
             continue;
         }
-        let task: WrittenTask = value
-            .clone()
-            .try_into()
-            .map_err(|error| wrong(format!("task {name}: {}", error.to_string().trim_end())))?;
+        let wrong = |problem: String| wrong(format!("task {name}: {problem}"));
+        let task: WrittenTask =
+            value.clone().try_into().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
         let of_task = GridArgs {
             learning_rates: task.learning_rates.as_ref().map(rates).transpose().map_err(&wrong)?,
             rate_factors: factors(&task.rate_factors).map_err(&wrong)?,
@@ -363,6 +362,11 @@ mod tests {
         says(&bar("seconds = 1.0\nspent = 0.1"), &[], "expected one of points");
         says(&bar("points = 1.0\ngroup = 'txet'"), &[], "txet");
         says(&bar("above = ['rgtf']"), &[], "rgtf is no method");
-        says(&TEXT.replace("'grid'", "[0.0]"), &[], "expected numbers above 0");
+        says(
+            &TEXT.replace("'grid'", "[0.0]"),
+            &[],
+            "task b: learning-rates = [0.0]: expected numbers above 0",
+        );
+        says(&TEXT.replace("rgft = 3", "rgft = 0"), &[], "task b: rate-factors: rgft = 0");
     }
 }
