@@ -16,6 +16,7 @@ use crate::cpu::scalar::Dropout;
 use crate::cpu::{
     embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major,
 };
+use crate::timed::{Operand, Timed};
 use crate::{Mat, MatMut, Precision, gemm};
 
 /// The processor's kernels (see [`crate::cpu`]).
@@ -38,6 +39,18 @@ macro_rules! kernels {
             $(
                 fn $name(&self, $($arg: $ty),*) $(-> $out)? {
                     $path($($arg),*)
+                }
+            )*
+        }
+
+        impl Kernels for Timed {
+            $(
+                fn $name(&self, $($arg: $ty),*) $(-> $out)? {
+                    let bytes = 0 $(+ match stringify!($arg) {
+                        "table" => 0,
+                        _ => Operand::bytes(&$arg),
+                    })*;
+                    self.call(stringify!($name), bytes, |cpu| cpu.$name($($arg),*))
                 }
             )*
         }

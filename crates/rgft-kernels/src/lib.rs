@@ -5,6 +5,7 @@
 //! * [`Kernels`]: the one trait that layers call; [`Cpu`] implements it.
 //! * [`cpu`]: everything else, one file per kernel; passes are vectorised, parallel and free of allocation.
 //! * [`reference`](mod@reference): naive f64 twins for tests.
+//! * [`Timed`]: the same kernels, saying what each took.
 //! * [`peak`]: what the machine can do at most, for benchmarks.
 
 #[cfg(target_arch = "x86_64")]
@@ -15,7 +16,9 @@ mod kernels;
 mod mat;
 pub mod peak;
 pub mod reference;
+mod timed;
 
 pub use gemm::Precision;
 pub use kernels::{Cpu, Kernels};
 pub use mat::{Mat, MatMut};
+pub use timed::{Spent, Timed, Timings};

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::gemm::has_bf16;
@@ -31,6 +33,24 @@ pub fn bf16_flops_per_second() -> Option<f64> {
             (rounds * ACCUMULATORS * 32 * 2) as f64
         })
     })
+}
+
+/// Numbers in each of the two arrays of [`bytes_per_second`]: more than caches hold.
+const STREAMED: usize = 1 << 25;
+
+/// The highest rate at which all threads of the current pool together stream memory, in bytes per second: `x += y`, two
+/// numbers read and one written.
+pub fn bytes_per_second() -> f64 {
+    let (mut x, y) = (vec![1f32; STREAMED], vec![1f32; STREAMED]);
+    let part = STREAMED.div_ceil(rayon::current_num_threads());
+    let mut run = || {
+        let start = Instant::now();
+        x.par_chunks_mut(part).zip(y.par_chunks(part)).for_each(|(x, y)| {
+            crate::cpu::vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
+        });
+        (3 * STREAMED * size_of::<f32>()) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..5).map(|_| run()).fold(0.0, f64::max)
 }
 
 /// The best of several runs of `work` on every thread at once; `work(rounds)` returns the FLOPs it did.
@@ -123,6 +143,7 @@ mod tests {
     #[test]
     fn a_peak_is_found() {
         assert!(super::f32_flops_per_second() > 1e8);
+        assert!(super::bytes_per_second() > 1e7);
         assert_eq!(super::bf16_flops_per_second().is_some(), crate::gemm::has_bf16());
     }
 }

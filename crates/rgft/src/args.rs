@@ -398,15 +398,15 @@ Examples:
 /// `rgft bench steps`
 #[derive(Debug, Args)]
 pub(crate) struct StepsArgs {
-    /// Model and batch
-    #[arg(long, value_enum, default_value_t = Work::Minilm)]
-    pub(crate) work: Work,
+    /// Models and batches, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "minilm")]
+    pub(crate) work: Vec<Work>,
 
     /// Python with torch, for the same work in PyTorch [default: RGFT_YARDSTICK_PYTHON, else none]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
 
-    /// Say where the time of a step goes
+    /// Print where the time of each step goes, kernel by kernel
     #[arg(long)]
     pub(crate) profile: bool,
 
@@ -430,6 +430,12 @@ pub(crate) enum Work {
     Minilm,
     /// BERT-base (12 layers, hidden 768), 16 texts of 64 tokens
     Bertbase,
+    /// ResNet-20, 128 pictures of 32 × 32
+    Resnet20,
+    /// ResNet-18, 32 pictures of 64 × 64
+    Resnet18,
+    /// An LSTM of 256 units, 64 series of 96 steps with 32 values each
+    Lstm,
 }
 
 #[cfg(test)]
