@@ -12,34 +12,26 @@
 //!
 //! The compiler has no stable intrinsics for tiles, hence the assembler here; no other room may contain any.
 
+pub(crate) mod product;
+
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
-use crate::{Mat, MatMut};
+use crate::Mat;
 
 /// Rows of a tile, and 32-bit words of one of its rows.
-const TILE: usize = 16;
+pub(crate) const TILE: usize = 16;
 /// Rows of C, and columns, that four tiles of it cover: what a panel of A or B is wide.
-const PANEL: usize = 2 * TILE;
+pub(crate) const PANEL: usize = 2 * TILE;
 /// Numbers along `k` in a tile.
-const STEP: usize = 32;
+pub(crate) const STEP: usize = 32;
 /// Lines of two tiles: what one step takes of a panel.
-const LINES: usize = 2 * TILE;
-/// Steps in a block of `k`: a panel of B, 32 KiB, stays in the first-level cache while those of A pass by.
-const BLOCK_STEPS: usize = 16;
-/// Panels in a task. Those of A, with a block of `k` 256 KiB, stay in the second-level cache; and what is packed together is
-/// read a kilobyte at a time where `k` is the row.
-const TASK_PANELS: usize = 8;
-
+pub(crate) const LINES: usize = 2 * TILE;
 /// A row of a tile, which is a line of the cache: a load of a tile that straddles lines takes four times as long.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u32; TILE]);
+pub(crate) struct Line(pub(crate) [u32; TILE]);
 
 /// Whether the processor has tiles for bf16 and the system lets this process use them.
 pub(crate) fn is_available() -> bool {
@@ -47,6 +39,7 @@ pub(crate) fn is_available() -> bool {
     *AVAILABLE.get_or_init(|| {
         std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512vl")
             && std::is_x86_feature_detected!("avx512bf16")
             && has_tiles()
             && may_use_tiles()
@@ -88,55 +81,8 @@ fn may_use_tiles() -> bool {
     false
 }
 
-thread_local! {
-    static PACKED: RefCell<[Vec<Line>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
-/// `C = A·B` or `C += A·B`, operands rounded to bf16 (to nearest even, subnormal numbers to 0).
-///
-/// The bits do not depend on the number of threads. They do on whether an element lies in a whole panel or at the edge.
-///
-/// To be called only where tiles are available, which [`is_available`] has asked for, and with `k > 0`.
-pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
-    let (m, n, k) = (c.rows, c.cols, a.cols);
-    debug_assert!(is_available() && k > 0);
-    let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
-    // Taken, not borrowed: while rayon waits inside the product, this thread may start another one.
-    let [mut of_a, mut of_b] = PACKED.take();
-    let (lines_of_a, lines_of_b) = (room(&mut of_a, rows * steps), room(&mut of_b, columns * steps));
-    // Panels that are packed together.
-    let together = |panels: usize| TASK_PANELS.min(panels.div_ceil(threads));
-    let (group_a, group_b) = (together(rows), together(columns));
-    let pack_a = |(i, lines): (usize, &mut [Line])| pack(a, i * group_a, Side::Left, lines);
-    let pack_b = |(i, lines): (usize, &mut [Line])| pack(b.t(), i * group_b, Side::Right, lines);
-    let (chunk_a, chunk_b) = (group_a * steps * LINES, group_b * steps * LINES);
-    let target = Target { data: c.data.as_mut_ptr(), row_stride: c.row_stride, rows: m, cols: n };
-    // Rows of C in tasks of whole blocks; columns too, where that makes too few for the threads.
-    let down = rows.div_ceil(TASK_PANELS);
-    let across = if threads > 1 { (2 * threads).div_ceil(down).min(columns) } else { 1 };
-    let wide = columns.div_ceil(across);
-    let task = |i: usize, of_a: &[Line], of_b: &[Line]| {
-        let (first, left) = (i / across * TASK_PANELS, i % across * wide);
-        let rows = first..rows.min(first + TASK_PANELS);
-        let columns = left.min(columns)..columns.min(left + wide);
-        multiply_panels(target, rows, columns, [of_a, of_b], steps, accumulate);
-    };
-    if threads > 1 {
-        lines_of_b.par_chunks_mut(chunk_b).enumerate().for_each(pack_b);
-        lines_of_a.par_chunks_mut(chunk_a).enumerate().for_each(pack_a);
-        let (lines_of_a, lines_of_b) = (&*lines_of_a, &*lines_of_b);
-        (0..down * across).into_par_iter().for_each(|i| task(i, lines_of_a, lines_of_b));
-    } else {
-        lines_of_b.chunks_mut(chunk_b).enumerate().for_each(pack_b);
-        lines_of_a.chunks_mut(chunk_a).enumerate().for_each(pack_a);
-        (0..down).for_each(|i| task(i, lines_of_a, lines_of_b));
-    }
-    PACKED.set([of_a, of_b]);
-}
-
-/// Lines for so many steps of panels. Grown only: whatever is in them is packed over.
-fn room(lines: &mut Vec<Line>, steps: usize) -> &mut [Line] {
-    let wanted = steps * LINES;
+/// So many lines. Grown only: whatever is in them is written over.
+pub(crate) fn room(lines: &mut Vec<Line>, wanted: usize) -> &mut [Line] {
     if lines.len() < wanted {
         lines.resize(wanted, Line([0; TILE]));
     }
@@ -164,66 +110,9 @@ pub(crate) fn flops_in_registers(rounds: usize) -> f64 {
     (rounds * 4 * TILE * TILE * STEP * 2) as f64
 }
 
-/// Where a product goes.
-#[derive(Clone, Copy)]
-struct Target {
-    data: *mut f32,
-    row_stride: usize,
-    rows: usize,
-    cols: usize,
-}
-
-// SAFETY: the pointer is only written through, by tasks that write disjoint parts while the unique borrow that it came from
-// is alive.
-#[allow(unsafe_code)]
-unsafe impl Sync for Target {}
-
-/// A part of C: some panels of A with some of B.
-#[allow(unsafe_code)]
-fn multiply_panels(
-    target: Target,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    [of_a, of_b]: [&[Line]; 2],
-    steps: usize,
-    accumulate: bool,
-) {
-    let size = steps * LINES;
-    let mut edge = [0f32; PANEL * PANEL];
-    configure();
-    for first in (0..steps).step_by(BLOCK_STEPS) {
-        let block = BLOCK_STEPS.min(steps - first);
-        let adds = accumulate || first > 0;
-        for column in columns.clone() {
-            let b = &of_b[column * size + first * LINES..][..block * LINES];
-            for row in rows.clone() {
-                let a = &of_a[row * size + first * LINES..][..block * LINES];
-                let (top, left) = (row * PANEL, column * PANEL);
-                let (height, width) = (PANEL.min(target.rows - top), PANEL.min(target.cols - left));
-                // SAFETY: the element at (top, left) is one of C.
-                let c = unsafe { target.data.add(top * target.row_stride + left) };
-                if (height, width) == (PANEL, PANEL) {
-                    // SAFETY: tiles are available and configured; 32 rows and columns of C lie there, and nobody else
-                    // writes them.
-                    unsafe { multiply(a, b, c, target.row_stride, adds) };
-                    continue;
-                }
-                // SAFETY: as above, into a whole square of our own.
-                unsafe { multiply(a, b, edge.as_mut_ptr(), PANEL, false) };
-                for (r, row) in edge.chunks(PANEL).take(height).enumerate() {
-                    // SAFETY: row `top + r` of C has `width` elements from `left` on, and nobody else writes them.
-                    let own = unsafe { std::slice::from_raw_parts_mut(c.add(r * target.row_stride), width) };
-                    own.iter_mut().zip(row).for_each(|(c, x)| *c = if adds { *c + x } else { *x });
-                }
-            }
-        }
-    }
-    release();
-}
-
 /// All eight tiles: 16 rows of 64 bytes.
 #[allow(unsafe_code)]
-fn configure() {
+pub(crate) fn configure() {
     #[repr(C, align(64))]
     struct Shape([u8; 64]);
     let mut shape = Shape([0; 64]);
@@ -236,7 +125,7 @@ fn configure() {
 
 /// Tiles in use would make every context switch dearer.
 #[allow(unsafe_code)]
-fn release() {
+pub(crate) fn release() {
     // SAFETY: called only where tiles are available; nothing is kept in them.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
@@ -248,7 +137,7 @@ fn release() {
 /// Tiles must be available and configured by this thread; `a` and `b` must be of equally many whole steps, one at least; 32
 /// rows of 32 numbers, `row_stride` apart, must be writable at `c`.
 #[allow(unsafe_code)]
-unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds: bool) {
+pub(crate) unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds: bool) {
     let steps = a.len() / LINES;
     debug_assert!(steps > 0 && a.len() == b.len());
     // SAFETY: every step reads two tiles of 1,024 bytes of each operand, which have `steps` of them; C by the contract.
@@ -298,36 +187,224 @@ unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds:
     }
 }
 
+/// `C[32, 32] = A·B` where A is read in place: its rows are lines of bf16 `stride` bytes apart, at step `i` from byte
+/// `offsets[i]` behind `a` on. For convolutions, whose taps see the same pixels shifted. C is dense.
+///
+/// # Safety
+/// As for [`multiply`]; at each offset 32 rows of 64 bytes must be readable, and `b` must have as many steps as there are
+/// offsets.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn multiply_shifted(
+    a: *const Line,
+    stride: usize,
+    offsets: &[u32],
+    b: &[Line],
+    c: &mut [f32; PANEL * PANEL],
+) {
+    debug_assert!(!offsets.is_empty() && b.len() == offsets.len() * LINES);
+    // SAFETY: by the contract; C is 32 rows of 128 bytes.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "mov {at:e}, dword ptr [{offsets}]",
+            "add {at}, {a}",
+            "tileloadd tmm4, [{at} + {stride}]",
+            "tileloadd tmm6, [{b} + {row}]",
+            "tileloadd tmm7, [{b} + {row} + 1024]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "add {at}, {below}",
+            "tileloadd tmm5, [{at} + {stride}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {offsets}, 4",
+            "add {b}, 2048",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{c} + 2*{row}], tmm0",
+            "tilestored [{c} + 2*{row} + 64], tmm1",
+            "tilestored [{c} + 2*{row} + 2048], tmm2",
+            "tilestored [{c} + 2*{row} + 2112], tmm3",
+            at = out(reg) _,
+            a = in(reg) a,
+            stride = in(reg) stride,
+            below = in(reg) TILE * stride,
+            offsets = inout(reg) offsets.as_ptr() => _,
+            b = inout(reg) b.as_ptr() => _,
+            row = in(reg) 64usize,
+            c = in(reg) c.as_mut_ptr(),
+            steps = inout(reg) offsets.len() => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// `C[32, 32] += A·B` where B is read in place: the lines of its two halves, pairs of numbers of 16 columns each, are `stride`
+/// bytes apart from `b[0]` and `b[1]` on. For the weight gradients of convolutions. C is dense.
+///
+/// # Safety
+/// As for [`multiply`]; from `b[0]` and `b[1]` on 16 lines for each step of `a` must be readable.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn multiply_in_pairs(
+    a: &[Line],
+    b: [*const Line; 2],
+    stride: usize,
+    c: &mut [f32; PANEL * PANEL],
+) {
+    let steps = a.len() / LINES;
+    debug_assert!(steps > 0);
+    // SAFETY: by the contract; C is 32 rows of 128 bytes.
+    unsafe {
+        asm!(
+            "tileloadd tmm0, [{c} + 2*{row}]",
+            "tileloadd tmm1, [{c} + 2*{row} + 64]",
+            "tileloadd tmm2, [{c} + 2*{row} + 2048]",
+            "tileloadd tmm3, [{c} + 2*{row} + 2112]",
+            "2:",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloadd tmm6, [{b0} + {stride}]",
+            "tileloadd tmm7, [{b1} + {stride}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{a} + {row} + 1024]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {a}, 2048",
+            "add {b0}, {step}",
+            "add {b1}, {step}",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{c} + 2*{row}], tmm0",
+            "tilestored [{c} + 2*{row} + 64], tmm1",
+            "tilestored [{c} + 2*{row} + 2048], tmm2",
+            "tilestored [{c} + 2*{row} + 2112], tmm3",
+            a = inout(reg) a.as_ptr() => _,
+            b0 = inout(reg) b[0] => _,
+            b1 = inout(reg) b[1] => _,
+            stride = in(reg) stride,
+            step = in(reg) TILE * stride,
+            row = in(reg) 64usize,
+            c = in(reg) c.as_mut_ptr(),
+            steps = inout(reg) steps => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// 16 bf16.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub(crate) struct Half(pub(crate) [u16; TILE]);
+
+/// The halves of lines.
+#[allow(unsafe_code)]
+pub(crate) fn halves(lines: &mut [Line]) -> &mut [Half] {
+    // SAFETY: a line is two halves, plain data, and stricter aligned.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 2 * lines.len()) }
+}
+
+/// `numbers` as bf16, to nearest even, and zeros.
+pub(crate) fn round(numbers: &[f32], to: &mut [Half]) {
+    #[target_feature(enable = "avx512f,avx512bf16,avx512vl")]
+    #[allow(unsafe_code)]
+    fn run(numbers: &[f32], to: &mut [Half]) {
+        let mut rest = numbers;
+        for to in to {
+            let (now, later) = rest.split_at(rest.len().min(TILE));
+            rest = later;
+            // SAFETY: a half is 32 bytes, aligned to as many; both types are plain data.
+            unsafe {
+                _mm256_store_si256(
+                    to.0.as_mut_ptr().cast(),
+                    std::mem::transmute(_mm512_cvtneps_pbh(load(now))),
+                )
+            };
+        }
+    }
+    debug_assert!(is_available() && numbers.len() <= TILE * to.len());
+    // SAFETY: whoever rounds has asked `is_available`, which detects these instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        run(numbers, to);
+    }
+}
+
+/// Lines of pairs: numbers of `even` beside those of `odd`, as tiles of B have them.
+pub(crate) fn interleave(even: &[Half], odd: &[Half], to: &mut [Line]) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[allow(unsafe_code)]
+    fn run(even: &[Half], odd: &[Half], to: &mut [Line]) {
+        for ((even, odd), to) in even.iter().zip(odd).zip(to) {
+            // SAFETY: halves and lines are plain data, aligned to their size.
+            unsafe {
+                let (even, odd) =
+                    (_mm256_load_si256(even.0.as_ptr().cast()), _mm256_load_si256(odd.0.as_ptr().cast()));
+                let pairs = interleaved(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(even), odd));
+                _mm512_store_si512(to.0.as_mut_ptr().cast(), pairs);
+            }
+        }
+    }
+    debug_assert!(is_available() && even.len() == to.len() && odd.len() == to.len());
+    // SAFETY: whoever interleaves has asked `is_available`, which detects these instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        run(even, odd, to);
+    }
+}
+
+/// A tile of B, whose lines are `stride` lines apart, as one of A, or the other way round.
+pub(crate) fn transpose_tile(lines: &[Line], stride: usize, tile: &mut [Line]) {
+    #[target_feature(enable = "avx512f")]
+    #[allow(unsafe_code)]
+    fn run(lines: &[Line], stride: usize, tile: &mut [Line]) {
+        let mut rows = [_mm512_setzero_si512(); TILE];
+        for (i, row) in rows.iter_mut().enumerate() {
+            // SAFETY: a line is 64 bytes, aligned to as many.
+            *row = unsafe { _mm512_load_si512(lines[i * stride].0.as_ptr().cast()) };
+        }
+        transpose(&mut rows);
+        for (to, from) in tile.iter_mut().zip(rows) {
+            // SAFETY: as above.
+            unsafe { _mm512_store_si512(to.0.as_mut_ptr().cast(), from) };
+        }
+    }
+    debug_assert!(is_available());
+    // SAFETY: whoever transposes has asked `is_available`, which detects these instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        run(lines, stride, tile);
+    }
+}
+
 /// Which operand a panel is of.
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
+pub(crate) enum Side {
     Left,
     Right,
 }
 
-/// Packs panels of `source`, `[rows of A or columns of B, k]`, from panel `first` on: for each step two tiles. Beyond the
-/// edges there are zeros.
-fn pack(source: Mat, first: usize, side: Side, lines: &mut [Line]) {
-    let steps = source.cols.div_ceil(STEP);
-    let (panels, along_k) = (lines.len() / (steps * LINES), source.col_stride == 1);
-    // In the order in which the numbers lie in memory.
-    for i in 0..panels * steps {
-        let (panel, step) = if along_k { (i / steps, i % steps) } else { (i % panels, i / panels) };
-        let tiles = lines[(panel * steps + step) * LINES..][..LINES].chunks_mut(TILE);
-        for (half, tile) in tiles.enumerate() {
-            let line = (first + panel) * PANEL + half * TILE;
-            // SAFETY: `is_available` has detected AVX-512 with bf16.
-            #[allow(unsafe_code)]
-            unsafe {
-                pack_tile(source, line, step * STEP, side, tile);
-            }
-        }
+/// One tile of `source`, `[rows of A or columns of B, k]`: from row `first` and number `k` on. Beyond the edges there are
+/// zeros.
+pub(crate) fn pack_tile(source: Mat, first: usize, k: usize, side: Side, tile: &mut [Line]) {
+    debug_assert!(is_available());
+    // SAFETY: whoever packs has asked `is_available`, which detects these instructions.
+    #[allow(unsafe_code)]
+    unsafe {
+        pack(source, first, k, side, tile);
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[allow(unsafe_code)]
-fn pack_tile(source: Mat, first: usize, k: usize, side: Side, tile: &mut [Line]) {
+fn pack(source: Mat, first: usize, k: usize, side: Side, tile: &mut [Line]) {
     let lines = TILE.min(source.rows.saturating_sub(first));
     let numbers = STEP.min(source.cols - k);
     let mut pairs = [_mm512_setzero_si512(); TILE];
@@ -410,67 +487,5 @@ fn transpose(rows: &mut [__m512i; TILE]) {
         rows[8 + j] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
         rows[4 + j] = _mm512_shuffle_i32x4::<0x88>(ab_odd, cd_odd);
         rows[12 + j] = _mm512_shuffle_i32x4::<0xdd>(ab_odd, cd_odd);
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::print_stderr)]
-mod tests {
-    use super::*;
-    use crate::reference;
-
-    #[test]
-    fn every_layout_edge_and_number_of_threads_gives_the_product() {
-        if !is_available() {
-            eprintln!("skipped: no tiles for bf16 here");
-            return;
-        }
-        // Small integers are exact in bf16, and their sums in f32.
-        let numbers = |n: usize, seed: usize| -> Vec<f32> {
-            (0..n).map(|i| ((i * 31 + seed) % 13) as f32 - 6.0).collect()
-        };
-        for (m, k, n) in
-            [(1, 1, 1), (32, 32, 32), (33, 31, 65), (16, 513, 17), (300, 70, 130), (5, 1100, 400)]
-        {
-            // Each in a matrix with three columns more.
-            let (a, b) = (numbers((m + 3) * (k + 3), 1), numbers((k + 3) * (n + 3), 2));
-            let (c_stride, start) = (n + 3, numbers(m * (n + 3), 3));
-            for layout in 0..4 {
-                let of = |data, rows, cols| Mat::strided(data, rows, cols, cols + 3);
-                let a = if layout & 1 == 0 { of(&a, m, k) } else { of(&a, k, m).t() };
-                let b = if layout & 2 == 0 { of(&b, k, n) } else { of(&b, n, k).t() };
-                for (threads, accumulate) in [(1, false), (1, true), (2, true), (5, false), (16, true)] {
-                    let mut c = start.clone();
-                    gemm(a, b, MatMut::strided(&mut c[1..], m, n, c_stride), accumulate, threads);
-                    let own: Vec<f32> =
-                        start[1..].chunks(c_stride).flat_map(|row| &row[..n]).copied().collect();
-                    let product = reference::product(a, b, accumulate.then_some(&own[..]));
-                    let mut expected = start.clone();
-                    for (row, product) in expected[1..].chunks_mut(c_stride).zip(product.chunks(n)) {
-                        row.iter_mut().zip(product).for_each(|(c, x)| *c = *x as f32);
-                    }
-                    assert!(c == expected, "{m}x{k}x{n}, layout {layout}, {threads} threads, {accumulate}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_no_bit_also_inside_of_other_tasks() {
-        if !is_available() {
-            eprintln!("skipped: no tiles for bf16 here");
-            return;
-        }
-        let numbers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
-        let (m, k, n) = (290, 700, 333);
-        let (a, b) = (numbers(m * k), numbers(k * n));
-        let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
-        let with = |threads| {
-            let mut c = vec![0.0; m * n];
-            gemm(a, b, MatMut::new(&mut c, m, n), false, threads);
-            c
-        };
-        let one = with(1);
-        (1..9usize).into_par_iter().for_each(|threads| assert!(with(threads) == one, "{threads} threads"));
     }
 }

@@ -171,7 +171,7 @@ thread_local! {
 fn gemm_bf16(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
     #[cfg(target_arch = "x86_64")]
     if amx::is_available() {
-        return amx::gemm(a, b, c, accumulate, threads);
+        return amx::product::gemm(a, b, c, accumulate, threads);
     }
     gemm_bf16_on_vectors(a, b, c, accumulate, threads);
 }

@@ -6,11 +6,13 @@
 //! * 1×1 with stride 1 is one product of matrices.
 //! * Depthwise convolutions have a kernel of their own: channels are lanes.
 //! * Everything else is a product whose first operand is read where it lies, in pieces of maps that fit the cache,
-//!   padding written out (`slab`), by register tiles (`tile`). Where the precision is bf16, or maps are too narrow to
-//!   fill a tile, patches are copied and a library multiplies.
+//!   padding written out (`slab`), by register tiles (`tile`), in bf16 by those of the processor (`bf16`). Where bf16 has
+//!   none, or maps are too narrow to fill a tile, patches are copied and a library multiplies.
 //!
 //! No map of patches of a whole batch exists.
 
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod correlate;
 mod depthwise;
 mod slab;
@@ -55,6 +57,9 @@ pub struct ConvShape {
 enum Backend {
     /// Register tiles that read maps in place.
     Tiles,
+    /// The processor's tiles for bf16, which do so too.
+    #[cfg(target_arch = "x86_64")]
+    Bf16Tiles,
     /// A library, copies of patches.
     Panels(Precision),
 }
@@ -89,8 +94,11 @@ impl ConvShape {
 
     /// Tiles cannot be filled by rows of fewer than four places; with many channels patches are then cheap.
     fn backend(&self, columns: usize, precision: Precision) -> Backend {
-        let narrow = columns < 4 && self.input / self.groups >= 32;
-        if narrow || precision == Precision::Bf16 { Backend::Panels(precision) } else { Backend::Tiles }
+        match bf16_backend(precision) {
+            Some(backend) => backend,
+            None if columns < 4 && self.input / self.groups >= 32 => Backend::Panels(precision),
+            None => Backend::Tiles,
+        }
     }
 
     /// Input channels of group `g`.
@@ -130,6 +138,50 @@ impl ConvShape {
     }
 }
 
+/// Who multiplies in bf16, if that is the precision.
+fn bf16_backend(precision: Precision) -> Option<Backend> {
+    if precision == Precision::F32 {
+        return None;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if crate::amx::is_available() {
+        return Some(Backend::Bf16Tiles);
+    }
+    Some(Backend::Panels(precision))
+}
+
+/// Weights as a correlation sees them: for each tap a matrix `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug)]
+struct Taps<'a> {
+    weight: &'a [f32],
+    /// Where the first tap's first weight is.
+    first: usize,
+    /// Scalars from one row of taps, and one column, to the next.
+    taps: [isize; 2],
+    /// How many, and scalars from one to the next.
+    outputs: (usize, usize),
+    inputs: (usize, usize),
+}
+
+impl<'a> Taps<'a> {
+    fn start(self, [r, c]: [usize; 2]) -> usize {
+        (self.first as isize + r as isize * self.taps[0] + c as isize * self.taps[1]) as usize
+    }
+
+    /// The weight of one output and one input.
+    #[inline(always)]
+    fn at(self, output: usize, tap: [usize; 2], input: usize) -> f32 {
+        self.weight[self.start(tap) + output * self.outputs.1 + input * self.inputs.1]
+    }
+
+    /// The matrix of `tap`.
+    #[cfg(target_arch = "x86_64")]
+    fn of(self, tap: [usize; 2]) -> Mat<'a> {
+        let ((rows, row_stride), (cols, col_stride)) = (self.outputs, self.inputs);
+        Mat { data: &self.weight[self.start(tap)..], rows, cols, row_stride, col_stride }
+    }
+}
+
 /// Forward: `x` `[examples, height, width, input]`, `weight` `[output, kernel, kernel, input/groups]`, `y`
 /// `[examples, out height, out width, output]`, all of it written.
 ///
@@ -148,10 +200,15 @@ pub fn conv_forward(shape: ConvShape, x: &[f32], weight: &[f32], y: &mut [f32], 
     for g in 0..shape.groups {
         let (source, maps) = (shape.source(g), shape.target(g));
         let target = Target { maps, step: 1, offset: [0, 0] };
-        let weight =
-            |o: usize, [r, c]: [usize; 2], i| weight[(((maps.first + o) * k + r) * k + c) * inner + i];
+        let weights = Taps {
+            weight,
+            first: maps.first * k * k * inner,
+            taps: [k * inner, inner].map(|step| step as isize),
+            outputs: (maps.count, k * k * inner),
+            inputs: (inner, 1),
+        };
         let correlation = Correlation { examples: shape.examples, source, window, target };
-        correlation.run(shape.backend(window.places[1], precision), x, weight, y, false);
+        correlation.run(shape.backend(window.places[1], precision), x, weights, y, false);
     }
 }
 
@@ -198,12 +255,17 @@ pub fn conv_backward_input(
         for g in 0..shape.groups {
             let (maps, source) = (shape.source(g), shape.target(g));
             let target = Target { maps, step: s, offset: remainders };
-            let weight = |i: usize, [r, c]: [usize; 2], o: usize| {
-                let (r, c) = (first_row + s * (rows - 1 - r), first_column + s * (columns - 1 - c));
-                weight[(((source.first + o) * k + r) * k + c) * maps.count + i]
+            // The last of the taps comes first.
+            let (row, column) = (first_row + s * (rows - 1), first_column + s * (columns - 1));
+            let weights = Taps {
+                weight,
+                first: ((source.first * k + row) * k + column) * maps.count,
+                taps: [k * s * maps.count, s * maps.count].map(|step| -(step as isize)),
+                outputs: (maps.count, 1),
+                inputs: (source.count, k * k * maps.count),
             };
             let correlation = Correlation { examples: shape.examples, source, window, target };
-            correlation.run(shape.backend(places[1], precision), delta, weight, dx, add);
+            correlation.run(shape.backend(places[1], precision), delta, weights, dx, add);
         }
     }
 }
@@ -253,7 +315,7 @@ pub fn conv_backward_weight(
             rows: &rows,
         };
         // A row of places is what a tile of dW sums over: it may be as narrow as it likes.
-        let backend = if precision == Precision::Bf16 { Backend::Panels(precision) } else { Backend::Tiles };
+        let backend = bf16_backend(precision).unwrap_or(Backend::Tiles);
         gradient.run(backend, x, delta, dw, add);
     }
 }

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use crate::gemm::gemm_serial;
 use crate::{Mat, MatMut, Precision};
 
-use super::Backend;
-use super::slab::{Maps, Window};
+use super::slab::{Maps, SLAB, Window};
 use super::tile::{TileShape, along, even_parts, finish, with_pixels, zeros};
+use super::{Backend, Taps};
 
 /// Where the results of a correlation stand: pixels `step` apart from `offset` on, of maps.
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +38,21 @@ thread_local! {
 }
 
 impl Correlation {
-    /// Runs it: `weight(o, [row, column], c)` is the tap's weight, `y` gets the sums, or has them added where `add`.
-    pub(super) fn run(
-        self,
-        backend: Backend,
-        x: &[f32],
-        weight: impl Fn(usize, [usize; 2], usize) -> f32 + Sync,
-        y: &mut [f32],
-        add: bool,
-    ) {
+    /// Runs it: `y` gets the sums, or has them added where `add`.
+    pub(super) fn run(self, backend: Backend, x: &[f32], weights: Taps, y: &mut [f32], add: bool) {
         let Window { places, taps, .. } = self.window;
         if self.examples == 0 || places.contains(&0) || self.target.maps.count == 0 {
             return;
         }
         let tile = match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Bf16Tiles => return super::bf16::correlate(self, x, weights, y, add),
             Backend::Tiles => TileShape::of(self.target.maps.count),
             Backend::Panels(_) => TileShape::whole(self.target.maps.count),
         };
         let mut packed = PACKED.take();
-        pack(&mut packed, tile, self.target.maps.count, taps, self.source.count, weight);
-        let (rows, examples) = self.window.slab_size(self.source.count, self.examples);
+        pack(&mut packed, tile, self.target.maps.count, taps, self.source.count, weights);
+        let (rows, examples) = self.window.slab_size(self.source.count, self.examples, SLAB);
         let examples = examples.min(self.examples.div_ceil(rayon::current_num_threads()));
         let image = self.target.maps.height * self.target.maps.width * self.target.maps.channels;
         let source_image = self.source.height * self.source.width * self.source.channels;
@@ -70,11 +65,11 @@ impl Correlation {
                 self.source.copy(self.window, x, n, start, rows, &mut slab);
                 let piece = Piece { correlation: self, tile, slab: &slab, packed: &packed, start, rows, add };
                 match backend {
-                    Backend::Tiles => super::super::ARCH.dispatch(Run { piece, examples: n, y }),
                     Backend::Panels(precision) => {
                         let patches = self.window.patches(self.source.count, &slab, n, rows, &mut patches);
                         piece.multiply(precision, patches, &mut products, y);
                     }
+                    _ => super::super::ARCH.dispatch(Run { piece, examples: n, y }),
                 }
             }
             BUFFERS.set([slab, patches, products]);
@@ -90,7 +85,7 @@ fn pack(
     output: usize,
     taps: [usize; 2],
     input: usize,
-    weight: impl Fn(usize, [usize; 2], usize) -> f32 + Sync,
+    weights: Taps,
 ) {
     let size = taps[0] * taps[1] * input * tile.channels;
     packed.clear();
@@ -101,7 +96,7 @@ fn pack(
         for (k, lanes) in packed.chunks_exact_mut(tile.channels).enumerate() {
             let (tap, c) = (k / input, k % input);
             let tap = [tap / taps[1], tap % taps[1]];
-            lanes[..channels].iter_mut().enumerate().for_each(|(o, w)| *w = weight(first + o, tap, c));
+            lanes[..channels].iter_mut().enumerate().for_each(|(o, w)| *w = weights.at(first + o, tap, c));
         }
     });
 }

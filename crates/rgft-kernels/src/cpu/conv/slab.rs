@@ -60,14 +60,14 @@ impl Window {
         &patches[..n]
     }
 
-    /// How many rows of places, of how many examples, one slab of `count` channels holds.
-    pub(super) fn slab_size(self, count: usize, examples: usize) -> (usize, usize) {
+    /// How many rows of places, of how many examples, one slab of `count` channels holds that has about `size` scalars.
+    pub(super) fn slab_size(self, count: usize, examples: usize, size: usize) -> (usize, usize) {
         let row = self.slab_width() * count;
         let image = self.slab_rows(self.places[0]) * row;
-        if image <= SLAB {
-            return (self.places[0], (SLAB / image).clamp(1, examples.max(1)));
+        if image <= size {
+            return (self.places[0], (size / image).clamp(1, examples.max(1)));
         }
-        let rows = (SLAB / row).saturating_sub(self.taps[0]) / self.stride + 1;
+        let rows = (size / row).saturating_sub(self.taps[0]) / self.stride + 1;
         (rows.min(self.places[0]), 1)
     }
 }

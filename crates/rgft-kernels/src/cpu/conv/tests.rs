@@ -41,6 +41,7 @@ fn shapes() -> Vec<ConvShape> {
         of(1, 40, 40, 32, 16, 3, 1, 1, 1),
         of(1, 41, 40, 32, 16, 3, 2, 1, 1),
         of(2, 6, 6, 80, 130, 3, 1, 1, 1),
+        of(1, 120, 90, 20, 40, 3, 1, 1, 1),
         of(0, 6, 6, 8, 8, 3, 1, 1, 1),
     ]
 }
@@ -57,6 +58,10 @@ struct Case {
 
 impl Case {
     fn new(shape: ConvShape) -> Self {
+        Self::of(shape, numbers)
+    }
+
+    fn of(shape: ConvShape, numbers: impl Fn(u32, usize) -> Vec<f32>) -> Self {
         let x = numbers(1, shape.examples * shape.height * shape.width * shape.input);
         let weight = numbers(2, shape.output * shape.patch());
         let delta = numbers(3, shape.rows() * shape.output);
@@ -110,6 +115,13 @@ fn convolutions_and_their_gradients_match_the_reference() {
 #[test]
 fn bf16_convolutions_match_the_reference_within_rounding() {
     shapes().into_iter().for_each(|shape| Case::new(shape).check(Precision::Bf16, 0.3));
+}
+
+#[test]
+fn bf16_convolutions_of_what_bf16_holds_are_exact() {
+    // Eighths: their products and sums are exact in f32, unless the starting numbers are added.
+    let eighths = |seed, n| numbers(seed, n).iter().map(|x| (8.0 * x).round() / 8.0).collect();
+    shapes().into_iter().for_each(|shape| Case::of(shape, eighths).check(Precision::Bf16, 1e-6));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::gemm::gemm_serial;
 use crate::{Mat, MatMut};
 
 use super::Backend;
-use super::slab::{Maps, Window};
+use super::slab::{Maps, SLAB, Window};
 use super::tile::{TileShape, across, even_parts, load, store, with_pixels, zeros};
 
 /// Scalars of dW up to which every thread keeps sums of its own.
@@ -43,19 +43,19 @@ thread_local! {
 impl WeightGradient<'_> {
     /// `dw` `[wanted channels, taps, c]`, assigned, or added to where `add`.
     pub(super) fn run(self, backend: Backend, x: &[f32], delta: &[f32], dw: &mut [f32], add: bool) {
-        let wanted: usize = self.rows.iter().map(ExactSizeIterator::len).sum();
-        let patch = self.patch();
+        let (wanted, patch) = (self.wanted(), self.patch());
         if wanted == 0 || patch == 0 {
             return;
         }
         let tile = match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Bf16Tiles => return super::bf16::add_weight_gradient(self, x, delta, dw, add),
             Backend::Tiles => TileShape::of(wanted),
             Backend::Panels(_) => TileShape::whole(wanted),
         };
         let (tiles, size) = (tile.count(wanted), patch * tile.channels);
         let threads = rayon::current_num_threads();
-        // Decided by the whole of dW, so that a part of it has the bits of the whole.
-        let by_examples = self.outputs * patch <= SHARED;
+        let by_examples = self.sums_by_examples();
         let shares = if by_examples { threads.min(self.examples).max(1) } else { 1 };
         let tiles_of_task = if by_examples { tiles } else { tiles.div_ceil(threads) };
         let tasks_of_share = tiles.div_ceil(tiles_of_task);
@@ -94,7 +94,7 @@ impl WeightGradient<'_> {
         sums: &mut [f32],
     ) {
         let places = self.window.places;
-        let (rows, at_once) = self.window.slab_size(self.source.count, examples.len());
+        let (rows, at_once) = self.window.slab_size(self.source.count, examples.len(), SLAB);
         let [mut slab, mut panel, mut patches] = BUFFERS.take();
         let patch = self.patch();
         let size = patch * tile.channels;
@@ -108,10 +108,6 @@ impl WeightGradient<'_> {
                     let deltas = Deltas { example, examples: n, start, rows, delta };
                     let panel = self.gather(tile, first + t, deltas, &mut panel);
                     match backend {
-                        Backend::Tiles => {
-                            let piece = Piece { gradient: self, tile, examples: n, rows, slab: &slab };
-                            super::super::ARCH.dispatch(Run { piece, panel, sums });
-                        }
                         Backend::Panels(precision) => {
                             let pixels = panel.len() / tile.channels;
                             let patches =
@@ -120,6 +116,10 @@ impl WeightGradient<'_> {
                             let b = Mat::new(panel, pixels, tile.channels);
                             gemm_serial(a, b, MatMut::new(sums, patch, tile.channels), true, precision);
                         }
+                        _ => {
+                            let piece = Piece { gradient: self, tile, examples: n, rows, slab: &slab };
+                            super::super::ARCH.dispatch(Run { piece, panel, sums });
+                        }
                     }
                 }
             }
@@ -127,8 +127,19 @@ impl WeightGradient<'_> {
         BUFFERS.set([slab, panel, patches]);
     }
 
-    fn patch(self) -> usize {
+    /// Weights of one output channel.
+    pub(super) fn patch(self) -> usize {
         self.window.taps[0] * self.window.taps[1] * self.source.count
+    }
+
+    /// How many output channels are wanted.
+    pub(super) fn wanted(self) -> usize {
+        self.rows.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Whether threads share out the examples. Decided by the whole of dW, so that a part of it has the bits of the whole.
+    pub(super) fn sums_by_examples(self) -> bool {
+        self.outputs * self.patch() <= SHARED
     }
 
     /// The wanted channels of tile `t` of `δ`, side by side: `[examples, rows, columns, tile channels]`.
