@@ -29,7 +29,7 @@ pub(crate) const STEP: usize = 32;
 /// Lines of two tiles: what one step takes of a panel.
 pub(crate) const LINES: usize = 2 * TILE;
 /// A row of a tile, which is a line of the cache: a load of a tile that straddles lines takes four times as long.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u32; TILE]);
 

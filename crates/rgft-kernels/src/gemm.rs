@@ -59,11 +59,45 @@ pub fn has_bf16() -> bool {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision) {
-    let threads = match a.rows * a.cols * b.cols < SERIAL_MULTIPLY_ADDS {
-        true => 1,
-        false => rayon::current_num_threads(),
-    };
-    gemm_on(a, b, c, accumulate, precision, threads);
+    gemm_on(a, b, c, accumulate, precision, threads_for(a, b));
+}
+
+/// What packing an operand once saves the products that share it; nothing where the library packs for itself.
+#[derive(Debug)]
+pub struct Packed {
+    #[cfg(target_arch = "x86_64")]
+    panels: Option<amx::product::Panels>,
+}
+
+/// Packs `b` for [`gemm_packed`].
+pub fn pack(b: Mat, precision: Precision) -> Packed {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let by_tiles = precision == Precision::Bf16 && amx::is_available() && b.rows * b.cols > 0;
+        Packed { panels: by_tiles.then(|| amx::product::Panels::new(b, rayon::current_num_threads())) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (b, precision);
+        Packed {}
+    }
+}
+
+/// [`gemm()`], bit for bit, where `packed` is what [`pack`] made of `b`.
+///
+/// # Panics
+/// If the shapes do not fit together.
+pub fn gemm_packed(a: Mat, b: Mat, packed: &Packed, c: MatMut, accumulate: bool, precision: Precision) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(panels), false) = (&packed.panels, a.rows == 0) {
+        return amx::product::gemm_packed(a, panels, c, accumulate, threads_for(a, b));
+    }
+    let _ = packed;
+    gemm(a, b, c, accumulate, precision);
+}
+
+fn threads_for(a: Mat, b: Mat) -> usize {
+    if a.rows * a.cols * b.cols < SERIAL_MULTIPLY_ADDS { 1 } else { rayon::current_num_threads() }
 }
 
 /// [`gemm()`] on the calling thread alone, for products that are already one task of many.

@@ -16,6 +16,7 @@ use crate::cpu::scalar::Dropout;
 use crate::cpu::{
     embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major,
 };
+use crate::gemm::Packed;
 use crate::timed::{Operand, Timed};
 use crate::{Mat, MatMut, Precision, gemm};
 
@@ -59,6 +60,10 @@ macro_rules! kernels {
 
 kernels! {
     gemm::gemm => fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision);
+    gemm::pack => fn pack(b: Mat, precision: Precision) -> Packed;
+    gemm::gemm_packed => fn gemm_packed(
+        a: Mat, b: Mat, packed: &Packed, c: MatMut, accumulate: bool, precision: Precision,
+    );
 
     activation::bias_activation => fn bias_activation(kind: Activation, x: &mut [f32], bias: &[f32], y: &mut [f32]);
     activation::bias_activation_in_place => fn bias_activation_in_place(kind: Activation, x: &mut [f32], bias: &[f32]);

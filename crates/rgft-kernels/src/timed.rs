@@ -15,6 +15,7 @@ use crate::cpu::optimizer::{AdamW, Block, Sgd};
 use crate::cpu::pooling::Pool;
 use crate::cpu::rope::Rotation;
 use crate::cpu::scalar::Dropout;
+use crate::gemm::Packed;
 use crate::{Cpu, Mat, MatMut, Precision};
 
 /// What one kernel's calls took.
@@ -148,7 +149,19 @@ impl Operand for Block<'_> {
 macro_rules! small {
     ($($small:ty),* $(,)?) => { $(impl Operand for $small { fn bytes(&self) -> usize { 0 } })* };
 }
-small!(bool, f32, f64, usize, &[u32], &[usize], &[Range<usize>], Range<usize>, Precision, Activation);
+small!(
+    &Packed,
+    bool,
+    f32,
+    f64,
+    usize,
+    &[u32],
+    &[usize],
+    &[Range<usize>],
+    Range<usize>,
+    Precision,
+    Activation
+);
 small!(
     NormWeights<'_>,
     NormSlopes<'_>,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use rgft_kernels::Precision;
 use rgft_train::recipe::{Key, KeyType, RawRecipe, Recipe, RecipeError, Texts};
 use rgft_train::{Generation, Sampling};
 
@@ -402,6 +403,10 @@ pub(crate) struct StepsArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "minilm")]
     pub(crate) work: Vec<Work>,
 
+    /// In what precisions, separated by commas, of those that the processor has
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "f32,bf16")]
+    pub(crate) precision: Vec<PrecisionName>,
+
     /// Python with torch, for the same work in PyTorch [default: RGFT_YARDSTICK_PYTHON, else none]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -420,6 +425,24 @@ impl StepsArgs {
     pub(crate) fn python(&self) -> Option<PathBuf> {
         let variable = || std::env::var_os("RGFT_YARDSTICK_PYTHON").filter(|path| !path.is_empty());
         self.python.clone().or_else(|| variable().map(PathBuf::from))
+    }
+}
+
+/// In what products are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionName {
+    /// Single precision
+    F32,
+    /// bfloat16, accumulated in single precision
+    Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
     }
 }
 

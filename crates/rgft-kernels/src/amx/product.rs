@@ -16,8 +16,35 @@ const BLOCK_STEPS: usize = 16;
 /// read a kilobyte at a time where `k` is the row.
 const TASK_PANELS: usize = 8;
 
+/// Below this many lines packing runs on the calling thread: waking a second one costs more.
+const SERIAL_LINES: usize = 1024;
+
 thread_local! {
     static PACKED: RefCell<[Vec<Line>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static SPARE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A right operand, packed. Its memory serves the next one.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    lines: Vec<Line>,
+    /// `(k, n)`.
+    shape: (usize, usize),
+}
+
+impl Panels {
+    /// `b` `[k, n]`.
+    pub(crate) fn new(b: Mat, threads: usize) -> Self {
+        let mut lines = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        pack_panels(b.t(), Side::Right, &mut lines, threads);
+        Self { lines, shape: b.shape() }
+    }
+}
+
+impl Drop for Panels {
+    fn drop(&mut self) {
+        SPARE.with_borrow_mut(|spare| spare.push(std::mem::take(&mut self.lines)));
+    }
 }
 
 /// `C = A·B` or `C += A·B`, operands rounded to bf16 (to nearest even, subnormal numbers to 0).
@@ -26,41 +53,60 @@ thread_local! {
 ///
 /// To be called only where tiles are available, which [`is_available`] has asked for, and with `k > 0`.
 pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
-    let (m, n, k) = (c.rows, c.cols, a.cols);
-    debug_assert!(is_available() && k > 0);
-    let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
     // Taken, not borrowed: while rayon waits inside the product, this thread may start another one.
     let [mut of_a, mut of_b] = PACKED.take();
-    let (lines_of_a, lines_of_b) =
-        (room(&mut of_a, rows * steps * LINES), room(&mut of_b, columns * steps * LINES));
+    let of_b_lines = pack_panels(b.t(), Side::Right, &mut of_b, threads);
+    let of_a_lines = pack_panels(a, Side::Left, &mut of_a, threads);
+    multiply_tasks([of_a_lines, of_b_lines], a.cols, c, accumulate, threads);
+    PACKED.set([of_a, of_b]);
+}
+
+/// [`gemm`] with B packed before. The bits are the same.
+pub(crate) fn gemm_packed(a: Mat, b: &Panels, c: MatMut, accumulate: bool, threads: usize) {
+    assert!(b.shape == (a.cols, c.cols), "{:?} panels for {:?} into {:?}", b.shape, a.shape(), c.shape());
+    let [mut of_a, of_b] = PACKED.take();
+    let of_a_lines = pack_panels(a, Side::Left, &mut of_a, threads);
+    multiply_tasks([of_a_lines, &b.lines], a.cols, c, accumulate, threads);
+    PACKED.set([of_a, of_b]);
+}
+
+/// Packs `source`, `[rows of A or columns of B, k]`, into panels.
+fn pack_panels<'l>(source: Mat, side: Side, lines: &'l mut Vec<Line>, threads: usize) -> &'l [Line] {
+    let (panels, steps) = (source.rows.div_ceil(PANEL), source.cols.div_ceil(STEP));
+    let lines = room(lines, panels * steps * LINES);
     // Panels that are packed together.
-    let together = |panels: usize| TASK_PANELS.min(panels.div_ceil(threads));
-    let (group_a, group_b) = (together(rows), together(columns));
-    let pack_a = |(i, lines): (usize, &mut [Line])| pack(a, i * group_a, Side::Left, lines);
-    let pack_b = |(i, lines): (usize, &mut [Line])| pack(b.t(), i * group_b, Side::Right, lines);
-    let (chunk_a, chunk_b) = (group_a * steps * LINES, group_b * steps * LINES);
+    let together = TASK_PANELS.min(panels.div_ceil(threads));
+    let chunk = together * steps * LINES;
+    let pack = |(i, lines): (usize, &mut [Line])| pack(source, i * together, side, lines);
+    if threads > 1 && lines.len() > SERIAL_LINES {
+        lines.par_chunks_mut(chunk).enumerate().for_each(pack);
+    } else {
+        lines.chunks_mut(chunk).enumerate().for_each(pack);
+    }
+    lines
+}
+
+/// Multiplies panels, task by task.
+fn multiply_tasks([of_a, of_b]: [&[Line]; 2], k: usize, c: MatMut, accumulate: bool, threads: usize) {
+    let (m, n) = (c.rows, c.cols);
+    debug_assert!(is_available() && k > 0);
+    let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
     let target = Target { data: c.data.as_mut_ptr(), row_stride: c.row_stride, rows: m, cols: n };
     // Rows of C in tasks of whole blocks; columns too, where that makes too few for the threads.
     let down = rows.div_ceil(TASK_PANELS);
     let across = if threads > 1 { (2 * threads).div_ceil(down).min(columns) } else { 1 };
     let wide = columns.div_ceil(across);
-    let task = |i: usize, of_a: &[Line], of_b: &[Line]| {
+    let task = |i: usize| {
         let (first, left) = (i / across * TASK_PANELS, i % across * wide);
         let rows = first..rows.min(first + TASK_PANELS);
         let columns = left.min(columns)..columns.min(left + wide);
         multiply_panels(target, rows, columns, [of_a, of_b], steps, accumulate);
     };
     if threads > 1 {
-        lines_of_b.par_chunks_mut(chunk_b).enumerate().for_each(pack_b);
-        lines_of_a.par_chunks_mut(chunk_a).enumerate().for_each(pack_a);
-        let (lines_of_a, lines_of_b) = (&*lines_of_a, &*lines_of_b);
-        (0..down * across).into_par_iter().for_each(|i| task(i, lines_of_a, lines_of_b));
+        (0..down * across).into_par_iter().for_each(task);
     } else {
-        lines_of_b.chunks_mut(chunk_b).enumerate().for_each(pack_b);
-        lines_of_a.chunks_mut(chunk_a).enumerate().for_each(pack_a);
-        (0..down).for_each(|i| task(i, lines_of_a, lines_of_b));
+        (0..down).for_each(task);
     }
-    PACKED.set([of_a, of_b]);
 }
 
 /// Where a product goes.
@@ -173,6 +219,10 @@ mod tests {
                         row.iter_mut().zip(product).for_each(|(c, x)| *c = *x as f32);
                     }
                     assert!(c == expected, "{m}x{k}x{n}, layout {layout}, {threads} threads, {accumulate}");
+                    let mut again = start.clone();
+                    let c = MatMut::strided(&mut again[1..], m, n, c_stride);
+                    gemm_packed(a, &Panels::new(b, threads), c, accumulate, threads);
+                    assert!(again == expected, "packed before: {m}x{k}x{n}, layout {layout}");
                 }
             }
         }

@@ -96,8 +96,8 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
             |say| {
                 let peak = peak.unwrap_or_else(Peak::measure);
                 let mut rows = Vec::new();
-                for precision in [Precision::F32, Precision::Bf16].into_iter().filter(|p| p.supported() == *p)
-                {
+                let precisions = args.precision.iter().map(|&name| Precision::from(name));
+                for precision in precisions.filter(|p| p.supported() == *p) {
                     say(format!("{}: {}", work.name(), name_of(precision)));
                     rows.extend(measure(work, precision, time, peak)?);
                 }

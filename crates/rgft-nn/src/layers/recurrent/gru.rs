@@ -28,7 +28,8 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
     let mut candidate = engine.tensor(if carries { x.rows() } else { steps.width() }, hidden);
     let bias = with_biases(cx, steps.width(), &[recurrent]);
     let merged = recurrent.with_adapter(cx, Pass::Forward);
-    let weight = recurrent.matrix(cx, merged.as_ref());
+    let weight = recurrent.matrix(cx, merged.as_ref()).t();
+    let packed = engine.kernels.pack(weight, engine.precision);
 
     let walk = steps.walk(direction.reverse);
     for (i, step) in walk.iter().enumerate() {
@@ -37,7 +38,7 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
         if step.carried > 0 {
             let before = Mat::new(&h.data()[step.scalars(0..step.carried, hidden)], step.carried, hidden);
             let u = MatMut::new(u.data_mut(), step.carried, 3 * hidden);
-            engine.kernels.gemm(before, weight.t(), u, true, engine.precision);
+            engine.kernels.gemm_packed(before, weight, &packed, u, true, engine.precision);
         }
         let kept = if carries { step.scalars(0..step.rows, hidden) } else { 0..step.rows * hidden };
         let candidate = &mut candidate.data_mut()[kept];
@@ -80,6 +81,7 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
     let mut dh = engine.zeros(steps.width(), hidden);
     let merged = recurrent.with_adapter(cx, Pass::Dx);
     let weight = recurrent.matrix(cx, merged.as_ref());
+    let packed = engine.kernels.pack(weight, engine.precision);
 
     for step in steps.walk(direction.reverse).iter().rev() {
         let (rows, wide) = (step.scalars(0..step.rows, hidden), step.scalars(0..step.rows, 3 * hidden));
@@ -92,7 +94,7 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
             let own =
                 Mat::new(&du.data()[step.scalars(0..step.carried, 3 * hidden)], step.carried, 3 * hidden);
             let target = MatMut::new(&mut dh.data_mut()[..step.carried * hidden], step.carried, hidden);
-            engine.kernels.gemm(own, weight, target, true, engine.precision);
+            engine.kernels.gemm_packed(own, weight, &packed, target, true, engine.precision);
         }
     }
     pace.count(Pass::Dx);

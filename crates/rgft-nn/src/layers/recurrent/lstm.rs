@@ -24,7 +24,8 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
     let mut last_h = engine.tensor(steps.width(), hidden);
     let mut last_c = engine.tensor(steps.width(), hidden);
     let merged = recurrent.with_adapter(cx, Pass::Forward);
-    let weight = recurrent.matrix(cx, merged.as_ref());
+    let weight = recurrent.matrix(cx, merged.as_ref()).t();
+    let packed = engine.kernels.pack(weight, engine.precision);
 
     let walk = steps.walk(direction.reverse);
     for (i, step) in walk.iter().enumerate() {
@@ -35,7 +36,7 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
             let before = Mat::new(&h.data()[step.scalars(0..step.carried, hidden)], step.carried, hidden);
             let a = &mut gates.data_mut()[step.scalars(0..step.carried, 4 * hidden)];
             let a = MatMut::new(a, step.carried, 4 * hidden);
-            engine.kernels.gemm(before, weight.t(), a, true, engine.precision);
+            engine.kernels.gemm_packed(before, weight, &packed, a, true, engine.precision);
         }
         // The states of those that go on become the next step's.
         let go_on = walk.get(i + 1).map_or(0, |next| next.carried);
@@ -75,6 +76,7 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
     let mut dc = engine.zeros(steps.width(), hidden);
     let merged = recurrent.with_adapter(cx, Pass::Dx);
     let weight = recurrent.matrix(cx, merged.as_ref());
+    let packed = engine.kernels.pack(weight, engine.precision);
 
     for step in steps.walk(direction.reverse).iter().rev() {
         let (rows, own) = (step.scalars(0..step.rows, hidden), step.rows * hidden);
@@ -86,7 +88,7 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
             let own =
                 Mat::new(&delta.data()[step.scalars(0..step.carried, 4 * hidden)], step.carried, 4 * hidden);
             let target = MatMut::new(&mut dh.data_mut()[..step.carried * hidden], step.carried, hidden);
-            engine.kernels.gemm(own, weight, target, false, engine.precision);
+            engine.kernels.gemm_packed(own, weight, &packed, target, false, engine.precision);
         }
     }
     pace.count(Pass::Dx);

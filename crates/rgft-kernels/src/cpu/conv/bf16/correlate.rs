@@ -122,10 +122,15 @@ impl Place {
             let row = example * maps.height + (self.start + row) * step + offset[0];
             let pixel = row * maps.width + column * step + offset[1];
             let y = &mut y[pixel * maps.channels + maps.first + first..][..channels];
+            let ((y, y_rest), (sums, sums_rest)) =
+                (y.as_chunks_mut::<TILE>(), sums[..channels].as_chunks::<TILE>());
             if self.add {
-                y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+                let add = |(y, sum): (&mut f32, &f32)| *y += sum;
+                y.iter_mut().zip(sums).for_each(|(y, sums)| y.iter_mut().zip(sums).for_each(add));
+                y_rest.iter_mut().zip(sums_rest).for_each(add);
             } else {
-                y.copy_from_slice(&sums[..channels]);
+                y.iter_mut().zip(sums).for_each(|(y, sums)| *y = *sums);
+                y_rest.copy_from_slice(sums_rest);
             }
         }
     }
