@@ -245,6 +245,65 @@ pub(crate) unsafe fn multiply_shifted(
     }
 }
 
+/// [`multiply_shifted`] for few channels: `C[64, 16] = A·B`, four tiles of A, one of B.
+///
+/// # Safety
+/// As for [`multiply_shifted`], with 64 rows at each offset and half as many lines of `b`.
+#[allow(unsafe_code)]
+pub(crate) unsafe fn multiply_shifted_narrow(
+    a: *const Line,
+    stride: usize,
+    offsets: &[u32],
+    b: &[Line],
+    c: &mut [f32; PANEL * PANEL],
+) {
+    debug_assert!(!offsets.is_empty() && b.len() == offsets.len() * TILE);
+    // SAFETY: by the contract; C is 64 rows of 64 bytes.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "mov {at:e}, dword ptr [{offsets}]",
+            "add {at}, {a}",
+            "tileloadd tmm4, [{at} + {stride}]",
+            "tileloadd tmm6, [{b} + {row}]",
+            "add {at}, {below}",
+            "tileloadd tmm5, [{at} + {stride}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "add {at}, {below}",
+            "tileloadd tmm4, [{at} + {stride}]",
+            "tdpbf16ps tmm1, tmm5, tmm6",
+            "add {at}, {below}",
+            "tileloadd tmm5, [{at} + {stride}]",
+            "tdpbf16ps tmm2, tmm4, tmm6",
+            "add {offsets}, 4",
+            "add {b}, 1024",
+            "tdpbf16ps tmm3, tmm5, tmm6",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{c} + {row}], tmm0",
+            "tilestored [{c} + {row} + 1024], tmm1",
+            "tilestored [{c} + {row} + 2048], tmm2",
+            "tilestored [{c} + {row} + 3072], tmm3",
+            at = out(reg) _,
+            a = in(reg) a,
+            stride = in(reg) stride,
+            below = in(reg) TILE * stride,
+            offsets = inout(reg) offsets.as_ptr() => _,
+            b = inout(reg) b.as_ptr() => _,
+            row = in(reg) 64usize,
+            c = in(reg) c.as_mut_ptr(),
+            steps = inout(reg) offsets.len() => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
 /// `C[32, 32] += A·B` where B is read in place: the lines of its two halves, pairs of numbers of 16 columns each, are `stride`
 /// bytes apart from `b[0]` and `b[1]` on. For the weight gradients of convolutions. C is dense.
 ///
@@ -311,29 +370,38 @@ pub(crate) fn halves(lines: &mut [Line]) -> &mut [Half] {
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 2 * lines.len()) }
 }
 
-/// `numbers` as bf16, to nearest even, and zeros.
-pub(crate) fn round(numbers: &[f32], to: &mut [Half]) {
+/// Rows of `cols` numbers, `stride` apart, as bf16, to nearest even: each into as many halves as `to` has for it, zeros behind
+/// its numbers.
+pub(crate) fn round_rows(numbers: &[f32], cols: usize, stride: usize, to: &mut [Half], width: usize) {
     #[target_feature(enable = "avx512f,avx512bf16,avx512vl")]
     #[allow(unsafe_code)]
-    fn run(numbers: &[f32], to: &mut [Half]) {
-        let mut rest = numbers;
-        for to in to {
-            let (now, later) = rest.split_at(rest.len().min(TILE));
-            rest = later;
+    fn run(numbers: &[f32], cols: usize, stride: usize, to: &mut [Half], width: usize) {
+        let store = |half: &mut Half, numbers: __m512| {
             // SAFETY: a half is 32 bytes, aligned to as many; both types are plain data.
             unsafe {
-                _mm256_store_si256(
-                    to.0.as_mut_ptr().cast(),
-                    std::mem::transmute(_mm512_cvtneps_pbh(load(now))),
-                )
-            };
+                let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(numbers));
+                _mm256_store_si256(half.0.as_mut_ptr().cast(), rounded);
+            }
+        };
+        for (row, to) in to.chunks_exact_mut(width).enumerate() {
+            let (whole, rest) = numbers[row * stride..][..cols].as_chunks::<TILE>();
+            let (of_whole, of_rest) = to.split_at_mut(whole.len());
+            for (half, numbers) in of_whole.iter_mut().zip(whole) {
+                store(half, load(numbers));
+            }
+            for half in of_rest.iter_mut() {
+                store(half, _mm512_setzero_ps());
+            }
+            if let (Some(half), false) = (of_rest.first_mut(), rest.is_empty()) {
+                store(half, load(rest));
+            }
         }
     }
-    debug_assert!(is_available() && numbers.len() <= TILE * to.len());
+    debug_assert!(is_available() && cols <= TILE * width);
     // SAFETY: whoever rounds has asked `is_available`, which detects these instructions.
     #[allow(unsafe_code)]
     unsafe {
-        run(numbers, to);
+        run(numbers, cols, stride, to, width);
     }
 }
 

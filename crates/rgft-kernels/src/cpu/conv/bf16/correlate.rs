@@ -1,13 +1,16 @@
-//! Windows slid over maps, as in [`super::super::correlate`], by tiles of 32 pixels and 32 output channels.
+//! Windows slid over maps, as in [`super::super::correlate`], by tiles of 32 pixels and 32 output channels, or of 64 and 16
+//! where there are no more.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::SLAB;
 use super::planes::Planes;
 use crate::amx::{
-    LINES, Line, PANEL, STEP, Side, TILE, configure, halves, multiply_shifted, pack_tile, release, room,
+    Line, PANEL, STEP, Side, TILE, configure, halves, multiply_shifted, multiply_shifted_narrow, pack_tile,
+    release, room,
 };
 use crate::cpu::conv::Taps;
 use crate::cpu::conv::correlate::{Correlation, Target};
@@ -32,15 +35,17 @@ pub(in crate::cpu::conv) fn correlate(
         return;
     }
     let (taps, of_tap) = (window.taps[0] * window.taps[1], source.count.div_ceil(STEP));
-    let block = taps * of_tap * LINES;
+    // Channels of a block, and lines of weights in a step.
+    let wide = if channels <= TILE { TILE } else { PANEL };
+    let block = taps * of_tap * wide;
     let mut packed = PACKED.take();
-    let lines = room(&mut packed, channels.div_ceil(PANEL) * block);
+    let lines = room(&mut packed, channels.div_ceil(wide) * block);
     lines.par_chunks_mut(block).enumerate().for_each(|(i, lines)| {
-        for (step, lines) in lines.chunks_exact_mut(LINES).enumerate() {
+        for (step, lines) in lines.chunks_exact_mut(wide).enumerate() {
             let (tap, k) = (step / of_tap, step % of_tap * STEP);
             let tap = [tap / window.taps[1], tap % window.taps[1]];
             for (half, tile) in lines.chunks_exact_mut(TILE).enumerate() {
-                pack_tile(weights.of(tap), i * PANEL + half * TILE, k, Side::Right, tile);
+                pack_tile(weights.of(tap), i * wide + half * TILE, k, Side::Right, tile);
             }
         }
     });
@@ -56,7 +61,7 @@ pub(in crate::cpu::conv) fn correlate(
         for start in (0..places[0]).step_by(rows) {
             let planes = Planes::new(window, y.len() / image, rows.min(places[0] - start), 2 * of_tap, false);
             // The last tile reads beyond the last place.
-            let lines = room(&mut slab, (planes.pixels() + PANEL) * of_tap);
+            let lines = room(&mut slab, (planes.pixels() + 2 * PANEL) * of_tap);
             planes.write(source, x, start, halves(lines));
             offsets.clear();
             offsets.extend(planes.taps().flat_map(|tap| {
@@ -80,57 +85,60 @@ struct Place {
 
 #[allow(unsafe_code)]
 fn multiply(planes: Planes, slab: &[Line], offsets: &[u32], packed: &[Line], place: Place, y: &mut [f32]) {
-    let pixel = slab.len() / (planes.pixels() + PANEL);
+    let pixel = slab.len() / (planes.pixels() + 2 * PANEL);
     let mut sums = [0f32; PANEL * PANEL];
+    let maps = place.target.maps;
+    let wide = if maps.count <= TILE { TILE } else { PANEL };
+    let (tall, stride) = (sums.len() / wide, pixel * size_of::<Line>());
     configure();
-    for (block, weights) in packed.chunks_exact(offsets.len() * LINES).enumerate() {
-        let first = block * PANEL;
-        let channels = PANEL.min(place.target.maps.count - first);
-        for q in (0..planes.end()).step_by(PANEL) {
-            // SAFETY: tiles are available and configured; pixels `q..q + 32` seen by any tap lie in the slab, which has as
-            // many more as a tile has rows; the weights have a step for each offset.
+    for (block, weights) in packed.chunks_exact(offsets.len() * wide).enumerate() {
+        let channels = block * wide..maps.count.min((block + 1) * wide);
+        for q in (0..planes.end()).step_by(tall) {
+            let seen = slab[q * pixel..].as_ptr();
+            // SAFETY: tiles are available and configured; what any tap sees of a tile's pixels lies in the slab, which has
+            // as many more as a tile has rows; the weights have a step for each offset.
             unsafe {
-                multiply_shifted(
-                    slab[q * pixel..].as_ptr(),
-                    pixel * size_of::<Line>(),
-                    offsets,
-                    weights,
-                    &mut sums,
-                );
+                match wide {
+                    TILE => multiply_shifted_narrow(seen, stride, offsets, weights, &mut sums),
+                    _ => multiply_shifted(seen, stride, offsets, weights, &mut sums),
+                }
             }
-            vectorised(|| place.store(planes, q, &sums, first, channels, y));
+            vectorised(|| place.store(planes, q..q + tall, &sums, channels.clone(), y));
         }
     }
     release();
 }
 
 impl Place {
-    /// The sums of 32 pixels from `q` on, of the channels from `first` on.
+    /// The sums of some pixels and channels.
     #[inline(always)]
     fn store(
         self,
         planes: Planes,
-        q: usize,
+        pixels: Range<usize>,
         sums: &[f32; PANEL * PANEL],
-        first: usize,
-        channels: usize,
+        channels: Range<usize>,
         y: &mut [f32],
     ) {
+        let wide = sums.len() / pixels.len();
         let Target { maps, step, offset } = self.target;
-        for (i, sums) in sums.chunks_exact(PANEL).enumerate() {
-            let Some([example, row, column]) = planes.place(q + i) else { continue };
+        for (start, run, places) in planes.runs(pixels.clone()) {
+            let Some([example, row, column]) = places else { continue };
             let row = example * maps.height + (self.start + row) * step + offset[0];
             let pixel = row * maps.width + column * step + offset[1];
-            let y = &mut y[pixel * maps.channels + maps.first + first..][..channels];
-            let ((y, y_rest), (sums, sums_rest)) =
-                (y.as_chunks_mut::<TILE>(), sums[..channels].as_chunks::<TILE>());
-            if self.add {
-                let add = |(y, sum): (&mut f32, &f32)| *y += sum;
-                y.iter_mut().zip(sums).for_each(|(y, sums)| y.iter_mut().zip(sums).for_each(add));
-                y_rest.iter_mut().zip(sums_rest).for_each(add);
-            } else {
-                y.iter_mut().zip(sums).for_each(|(y, sums)| *y = *sums);
-                y_rest.copy_from_slice(sums_rest);
+            let y = &mut y[pixel * maps.channels + maps.first + channels.start..];
+            let sums = sums[(start - pixels.start) * wide..].chunks_exact(wide).take(run);
+            for (y, sums) in y.chunks_mut(step * maps.channels).zip(sums) {
+                let (y, y_rest) = y[..channels.len()].as_chunks_mut::<TILE>();
+                let (sums, sums_rest) = sums[..channels.len()].as_chunks::<TILE>();
+                if self.add {
+                    let add = |(y, sum): (&mut f32, &f32)| *y += sum;
+                    y.iter_mut().zip(sums).for_each(|(y, sums)| y.iter_mut().zip(sums).for_each(add));
+                    y_rest.iter_mut().zip(sums_rest).for_each(add);
+                } else {
+                    y.iter_mut().zip(sums).for_each(|(y, sums)| *y = *sums);
+                    y_rest.copy_from_slice(sums_rest);
+                }
             }
         }
     }

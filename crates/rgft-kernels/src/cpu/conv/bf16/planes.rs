@@ -3,7 +3,9 @@
 //! the offset depends on the tap alone; planes run on from row to row and example to example. At the end of a row there are
 //! pixels that no place has, and what is computed for them is dropped.
 
-use crate::amx::{Half, round};
+use std::ops::Range;
+
+use crate::amx::{Half, round_rows};
 use crate::cpu::conv::slab::{Maps, Window};
 
 /// The layout of a piece: some rows of places of some examples.
@@ -64,12 +66,23 @@ impl Planes {
         ((self.examples - 1) * self.height + self.rows - 1) * self.width + self.window.places[1]
     }
 
-    /// The place at pixel `q`: example, row of the piece, column.
-    pub(super) fn place(self, q: usize) -> Option<[usize; 3]> {
-        let (row, column) = (q / self.width, q % self.width);
-        let (example, row) = (row / self.height, row % self.height);
-        let is_one = example < self.examples && row < self.rows && column < self.window.places[1];
-        is_one.then_some([example, row, column])
+    /// Pixels `range` of a plane in runs: where each begins, how long it is, and its places, if it has any, as example, row of
+    /// the piece and first column.
+    pub(super) fn runs(
+        self,
+        range: Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize, Option<[usize; 3]>)> {
+        let mut q = range.start;
+        std::iter::from_fn(move || {
+            let (first, left) = (q, range.end.checked_sub(q).filter(|left| *left > 0)?);
+            let (row, column) = (first / self.width, first % self.width);
+            let (example, row) = (row / self.height, row % self.height);
+            let places = self.window.places[1];
+            let is_place = example < self.examples && row < self.rows && column < places;
+            let run = left.min(if is_place { places } else { self.width } - column);
+            q += run;
+            Some((first, run, is_place.then_some([example, row, column])))
+        })
     }
 
     /// Writes the planes of places in rows `start..` of maps `x`, which start at the first example.
@@ -96,13 +109,7 @@ impl Planes {
             to[end * self.pixel..].fill(ZERO);
             let to = &mut to[begin * self.pixel..end * self.pixel];
             let x = &x[first * source.channels + source.first..];
-            if s == 1 && source.channels == source.count && source.count == 16 * self.pixel {
-                round(&x[..(end - begin) * source.count], to);
-            } else {
-                for (j, to) in to.chunks_exact_mut(self.pixel).enumerate() {
-                    round(&x[j * s * source.channels..][..source.count], to);
-                }
-            }
+            round_rows(x, source.count, s * source.channels, to, self.pixel);
         }
     }
 }

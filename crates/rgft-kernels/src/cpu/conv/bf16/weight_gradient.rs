@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use super::SLAB;
 use super::planes::{Planes, ZERO};
 use crate::amx::{
-    LINES, Line, PANEL, STEP, TILE, configure, halves, interleave, multiply_in_pairs, release, room, round,
-    transpose_tile,
+    LINES, Line, PANEL, STEP, TILE, configure, halves, interleave, multiply_in_pairs, release, room,
+    round_rows, transpose_tile,
 };
 use crate::cpu::conv::weight_gradient::WeightGradient;
 
@@ -131,13 +131,23 @@ impl Share<'_> {
         let pixel = self.wanted.len().div_ceil(PANEL) * 2;
         let rounded = &mut halves(room(rounded, steps * STEP * pixel / 2))[..steps * STEP * pixel];
         let mut row = ROW.take();
-        for (q, to) in rounded.chunks_exact_mut(pixel).enumerate() {
-            match planes.place(q) {
-                Some([e, down, across]) => {
-                    let place = ((example + e) * window.places[0] + start + down) * window.places[1] + across;
-                    round(self.gather(&delta[place * channels..][..channels], &mut row), to);
+        for (first, run, places) in planes.runs(0..steps * STEP) {
+            let to = &mut rounded[first * pixel..][..run * pixel];
+            let Some([e, down, across]) = places else {
+                to.fill(ZERO);
+                continue;
+            };
+            let place = ((example + e) * window.places[0] + start + down) * window.places[1] + across;
+            let delta = &delta[place * channels..][..run * channels];
+            if let [wanted] = self.gradient.rows {
+                let delta = &delta[wanted.start + self.wanted.start..];
+                round_rows(delta, self.wanted.len(), channels, to, pixel);
+            } else {
+                for (delta, to) in delta.chunks_exact(channels).zip(to.chunks_exact_mut(pixel)) {
+                    row.clear();
+                    self.gradient.rows.iter().for_each(|run| row.extend_from_slice(&delta[run.clone()]));
+                    round_rows(&row[self.wanted.clone()], self.wanted.len(), 0, to, pixel);
                 }
-                None => to.fill(ZERO),
             }
         }
         ROW.set(row);
@@ -155,16 +165,6 @@ impl Share<'_> {
             }
         }
         panels
-    }
-
-    /// The wanted channels of a row of `δ`.
-    fn gather<'r>(&self, delta: &'r [f32], row: &'r mut Vec<f32>) -> &'r [f32] {
-        if let [run] = self.gradient.rows {
-            return &delta[run.start + self.wanted.start..run.start + self.wanted.end];
-        }
-        row.clear();
-        self.gradient.rows.iter().for_each(|run| row.extend_from_slice(&delta[run.clone()]));
-        &row[self.wanted.clone()]
     }
 
     /// Adds the products of the panels of `δ` with the pairs of x.
