@@ -56,12 +56,17 @@ pub(in crate::cpu::conv) fn add_weight_gradient(
     });
     dw.par_chunks_mut(patch).enumerate().for_each(|(o, dw)| {
         let row = o / PANEL * size + o % PANEL * PANEL;
-        for (k, dw) in dw.iter_mut().enumerate() {
-            let (tap, c) = (k / channels, k % channels);
-            let tile = tap * of_tap + c / TILE;
-            let at = row + tile / 2 * PANEL * PANEL + tile % 2 * TILE + c % TILE;
-            let sum: f32 = (0..shares).map(|share| sums[share * blocks * size + at]).sum();
-            *dw = if add { *dw + sum } else { sum };
+        let tiles = dw.chunks_exact_mut(channels).flat_map(|of_tap| of_tap.chunks_mut(TILE)).enumerate();
+        for (tile, dw) in tiles {
+            let at = row + tile / 2 * PANEL * PANEL + tile % 2 * TILE;
+            for share in 0..shares {
+                let sums = &sums[share * blocks * size + at..][..dw.len()];
+                if add || share > 0 {
+                    dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
+                } else {
+                    dw.copy_from_slice(sums);
+                }
+            }
         }
     });
     SUMS.set(sums);
@@ -84,7 +89,9 @@ impl Share<'_> {
     fn add(&self, examples: Range<usize>, x: &[f32], delta: &[f32], sums: &mut [f32]) {
         let WeightGradient { source, window, .. } = self.gradient;
         let places = window.places;
-        let (rows, at_once) = window.slab_size(self.of_tap * TILE, examples.len(), SLAB / 2);
+        // Many sums are read and written for each piece: then pieces are larger.
+        let piece = if self.gradient.sums_by_examples() { SLAB / 2 } else { 2 * SLAB };
+        let (rows, at_once) = window.slab_size(self.of_tap * TILE, examples.len(), piece);
         let image = source.height * source.width * source.channels;
         let [mut slab, mut even, mut odd, mut rounded, mut deltas, mut panels] = BUFFERS.take();
         for example in examples.clone().step_by(at_once) {
