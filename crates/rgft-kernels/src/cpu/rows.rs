@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::scalar::Dropout;
-use super::{SERIAL_ELEMENTS, for_row_blocks, norm, vectorised};
+use super::{SERIAL_ELEMENTS, for_row_blocks, norm};
 
 /// Columns that one task of [`add_column_sums`] sums: eight cache lines.
 const COLUMN_BLOCK: usize = 128;
@@ -27,7 +27,7 @@ pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Rang
         rest = tail;
         let pass = |(block, sums): (usize, &mut [f32])| {
             let first = range.start + block * COLUMN_BLOCK;
-            vectorised(|| match y {
+            vectorised!(|| match y {
                 None => {
                     for row in x.chunks_exact(cols) {
                         sums.iter_mut().zip(&row[first..]).for_each(|(s, x)| *s += x);
@@ -52,14 +52,14 @@ pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Rang
 /// `x *= dropout`, element by element: forward and backward alike.
 pub fn drop_elements(dropout: Dropout, x: &mut [f32]) {
     for_row_blocks(x, 1, |first, x| {
-        vectorised(|| x.iter_mut().enumerate().for_each(|(i, x)| *x *= dropout.factor(first + i)));
+        vectorised!(|| x.iter_mut().enumerate().for_each(|(i, x)| *x *= dropout.factor(first + i)));
     });
 }
 
 /// `y = dropout(x)`, element by element.
 pub fn drop_into(dropout: Dropout, x: &[f32], y: &mut [f32]) {
     for_row_blocks(y, 1, |first, y| {
-        vectorised(|| {
+        vectorised!(|| {
             let pairs = y.iter_mut().zip(&x[first..]);
             pairs.enumerate().for_each(|(i, (y, x))| *y = x * dropout.factor(first + i));
         });
@@ -86,8 +86,9 @@ pub fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &m
 /// `‖x‖²` in f64, summed block by block in a fixed order.
 pub fn squared_norm(x: &[f32]) -> f64 {
     const BLOCK: usize = 1 << 14;
-    let block =
-        |x: &[f32]| -> f64 { vectorised(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum()) };
+    let block = |x: &[f32]| -> f64 {
+        vectorised!(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum())
+    };
     if x.len() <= BLOCK {
         return block(x);
     }
@@ -116,7 +117,7 @@ fn for_groups(
         return;
     }
     for_row_blocks(out, groups.len(), |first, out| {
-        vectorised(|| {
+        vectorised!(|| {
             for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups.len())) {
                 out.iter_mut().zip(groups).for_each(|(out, group)| *out = reduce(x, group.clone()));
             }
