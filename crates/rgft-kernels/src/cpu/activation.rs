@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::for_row_blocks;
-use super::scalar::{erf_over_sqrt2, sigmoid, tanh};
+use super::scalar::{normal, sigmoid, tanh};
 
 /// A scalar non-linearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,7 @@ impl Activation {
     fn value_and_slope(self, x: f32) -> (f32, f32) {
         match self {
             Self::Gelu => {
-                let (erf, gauss) = erf_over_sqrt2(x);
-                let phi = 0.5 * (1.0 + erf);
+                let (phi, gauss) = normal(x);
                 (x * phi, phi + x * gauss * 0.398_942_3)
             }
             Self::GeluTanh => {
