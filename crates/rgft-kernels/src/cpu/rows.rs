@@ -1,14 +1,20 @@
 //! Passes over the rows of `[rows, cols]`: broadcast a bias, sum columns, add, drop, gather, norms.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::scalar::Dropout;
-use super::{SERIAL_ELEMENTS, for_row_blocks, norm};
+use super::{for_row_blocks, norm};
 
-/// Columns that one task of [`add_column_sums`] sums: eight cache lines.
-const COLUMN_BLOCK: usize = 128;
+/// Elements that one task of [`add_column_sums`] reads, from end to end. The order of additions hangs on it.
+const SUMMED_ELEMENTS: usize = 1 << 16;
+
+thread_local! {
+    /// What the tasks of the last [`add_column_sums`] of this thread summed.
+    static PARTIAL_SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// Each row of `out` `[rows, cols]` becomes `bias` `[cols]`.
 pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
@@ -21,31 +27,53 @@ pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
 /// one range after the other; `sums` is as long as the ranges together. The order of additions does not
 /// depend on the number of threads.
 pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32]) {
-    let mut rest = sums;
-    for range in ranges {
-        let (sums, tail) = std::mem::take(&mut rest).split_at_mut(range.len());
-        rest = tail;
-        let pass = |(block, sums): (usize, &mut [f32])| {
-            let first = range.start + block * COLUMN_BLOCK;
-            vectorised!(|| match y {
-                None => {
-                    for row in x.chunks_exact(cols) {
-                        sums.iter_mut().zip(&row[first..]).for_each(|(s, x)| *s += x);
-                    }
+    let width = sums.len();
+    if width == 0 {
+        return;
+    }
+    let task = (SUMMED_ELEMENTS / cols).max(1) * cols;
+    let add = |first: usize, sums: &mut [f32]| {
+        let x = &x[first..x.len().min(first + task)];
+        vectorised!(|| match y {
+            None => {
+                for row in x.chunks_exact(cols) {
+                    for_ranges(sums, ranges, |sums, range| {
+                        sums.iter_mut().zip(&row[range]).for_each(|(s, x)| *s += x);
+                    });
                 }
-                Some(y) => {
-                    for (x, y) in x.chunks_exact(cols).zip(y.chunks_exact(cols)) {
-                        let pairs = x[first..].iter().zip(&y[first..]);
+            }
+            Some(y) => {
+                for (x, y) in x.chunks_exact(cols).zip(y[first..].chunks_exact(cols)) {
+                    for_ranges(sums, ranges, |sums, range| {
+                        let pairs = x[range.clone()].iter().zip(&y[range]);
                         sums.iter_mut().zip(pairs).for_each(|(s, (x, y))| *s += x * y);
-                    }
+                    });
                 }
-            });
-        };
-        if x.len() < SERIAL_ELEMENTS {
-            sums.chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
-        } else {
-            sums.par_chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
-        }
+            }
+        });
+    };
+    if x.len() <= task {
+        return add(0, sums);
+    }
+    // Taken, not borrowed: another call may run on this thread while it waits for its tasks.
+    let mut partial = PARTIAL_SUMS.take();
+    partial.clear();
+    partial.resize(x.len().div_ceil(task) * width, 0.0);
+    partial.par_chunks_mut(width).enumerate().for_each(|(i, sums)| add(i * task, sums));
+    for partial in partial.chunks_exact(width) {
+        sums.iter_mut().zip(partial).for_each(|(s, p)| *s += p);
+    }
+    PARTIAL_SUMS.set(partial);
+}
+
+/// Calls `pass(its part of packed, range)` for each of `ranges`, whose parts stand one after the other in `packed`.
+#[inline(always)]
+fn for_ranges(packed: &mut [f32], ranges: &[Range<usize>], pass: impl Fn(&mut [f32], Range<usize>)) {
+    let mut rest = packed;
+    for range in ranges {
+        let (part, tail) = rest.split_at_mut(range.len());
+        pass(part, range.clone());
+        rest = tail;
     }
 }
 
