@@ -181,6 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn column_sums_have_the_same_bits_for_any_threads_and_ranges() {
+        let (x, cols) = (numbers(900 * 200), 200);
+        let sums = |threads: usize, ranges: &[Range<usize>]| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+            let mut sums = vec![0.1; 200];
+            pool.install(|| add_column_sums(&x, None, cols, ranges, &mut sums));
+            sums
+        };
+        let whole = sums(1, std::slice::from_ref(&(0..200)));
+        assert_eq!(whole, sums(3, std::slice::from_ref(&(0..200))));
+        assert_eq!(whole, sums(2, &[0..7, 7..150, 150..200]));
+    }
+
+    #[test]
     fn gathered_panels_stand_side_by_side() {
         let x = numbers(6 * 10);
         let mut panel = vec![0.0; 6 * 5];

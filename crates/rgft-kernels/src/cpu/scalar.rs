@@ -76,7 +76,7 @@ pub fn sigmoid(x: f32) -> f32 {
 pub fn normal(x: f32) -> (f32, f32) {
     let gauss = exp2(x * x * (-0.5 * LOG2_E));
     let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
-    let p = 0.530_702_7 * t - 0.726_576_0;
+    let p = 0.530_702_7 * t - 0.726_576;
     let p = p * t + 0.710_706_9;
     let p = p * t - 0.142_248_37;
     let p = p * t + 0.127_414_8;
