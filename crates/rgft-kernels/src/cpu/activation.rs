@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::scalar::{erf_over_sqrt2, sigmoid, tanh};
-use super::{for_row_blocks, vectorised};
+use super::for_row_blocks;
+use super::scalar::{normal, sigmoid, tanh};
 
 /// A scalar non-linearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,7 @@ impl Activation {
     fn value_and_slope(self, x: f32) -> (f32, f32) {
         match self {
             Self::Gelu => {
-                let (erf, gauss) = erf_over_sqrt2(x);
-                let phi = 0.5 * (1.0 + erf);
+                let (phi, gauss) = normal(x);
                 (x * phi, phi + x * gauss * 0.398_942_3)
             }
             Self::GeluTanh => {
@@ -89,7 +88,7 @@ pub fn bias_activation(activation: Activation, x: &mut [f32], bias: &[f32], y: &
     }
     let block = super::rows_per_task(x.len() / cols, cols) * cols;
     with_activation!(activation, f => x.par_chunks_mut(block).zip(y.par_chunks_mut(block)).for_each(|(x, y)| {
-        vectorised(|| {
+        vectorised!(|| {
             for (x, y) in x.chunks_exact_mut(cols).zip(y.chunks_exact_mut(cols)) {
                 for ((x, y), b) in x.iter_mut().zip(y).zip(bias) {
                     (*y, *x) = f(*x + b);
@@ -103,7 +102,7 @@ pub fn bias_activation(activation: Activation, x: &mut [f32], bias: &[f32], y: &
 pub fn bias_activation_in_place(activation: Activation, x: &mut [f32], bias: &[f32]) {
     let cols = bias.len();
     with_activation!(activation, f => for_row_blocks(x, cols, |_, x| {
-        vectorised(|| {
+        vectorised!(|| {
             for x in x.chunks_exact_mut(cols) {
                 for (x, b) in x.iter_mut().zip(bias) {
                     *x = f(*x + b).0;
@@ -116,7 +115,7 @@ pub fn bias_activation_in_place(activation: Activation, x: &mut [f32], bias: &[f
 /// `dy ← dy · slope` over the columns `ranges` of `[rows, cols]`; other columns are left alone.
 pub fn activation_backward(slope: &[f32], dy: &mut [f32], cols: usize, ranges: &[Range<usize>]) {
     for_row_blocks(dy, cols, |first, dy| {
-        vectorised(|| {
+        vectorised!(|| {
             for (slope, dy) in slope[first * cols..].chunks_exact(cols).zip(dy.chunks_exact_mut(cols)) {
                 for range in ranges {
                     let pairs = slope[range.clone()].iter().zip(&mut dy[range.clone()]);

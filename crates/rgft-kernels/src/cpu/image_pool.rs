@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{for_row_blocks, rows_per_task, vectorised};
+use super::{for_row_blocks, rows_per_task};
 
 /// Maps `[examples, height, width, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn max_pool(shape: MapShape, x: &[f32], y: &mut [f32], winners: &mut [f32]) 
     let lines = rows_per_task(y.len() / line, line);
     let tasks = y.par_chunks_mut(lines * line).zip(winners.par_chunks_mut(lines * line));
     tasks.enumerate().for_each(|(task, (y, winners))| {
-        vectorised(|| {
+        vectorised!(|| {
             let pixels = y.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
             for (p, (y, winners)) in pixels.enumerate() {
                 let (row, column) = (task * lines + p / width, p % width);
@@ -65,7 +65,7 @@ pub fn max_pool_backward(shape: MapShape, d: &[f32], winners: &[f32], dx: &mut [
     }
     dx.par_chunks_mut(image).enumerate().for_each(|(example, dx)| {
         dx.fill(0.0);
-        vectorised(|| {
+        vectorised!(|| {
             for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
                 let from = ((example * height + row) * width + column) * channels;
                 let (d, winners) = (&d[from..][..channels], &winners[from..][..channels]);

@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
+use super::rows_per_task;
 use super::scalar::Dropout;
-use super::{rows_per_task, vectorised};
 
 /// What is added and normalised. All are `[rows, cols]` or `[cols]`.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub fn layer_norm(
     }
     let block = rows_per_task(y.len() / cols, cols);
     let pass = |first: usize, y: &mut [f32], mut saved: Option<(&mut [f32], &mut [f32])>| {
-        vectorised(|| {
+        vectorised!(|| {
             for (r, y) in y.chunks_exact_mut(cols).enumerate() {
                 let row = first + r;
                 sum_row(input, row, y);
@@ -78,7 +78,7 @@ pub fn layer_norm(
 pub fn layer_norm_backward(weight: &[f32], normalised: &[f32], scales: &[f32], d: &mut [f32]) {
     let cols = weight.len();
     super::for_row_blocks(d, cols, |first, d| {
-        vectorised(|| {
+        vectorised!(|| {
             for (r, d) in d.chunks_exact_mut(cols).enumerate() {
                 let n = &normalised[(first + r) * cols..][..cols];
                 d.iter_mut().zip(weight).for_each(|(d, g)| *d *= g);

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::{SERIAL_ELEMENTS, vectorised};
+use super::SERIAL_ELEMENTS;
 
 /// AdamW's numbers for one step of one block.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +77,7 @@ impl Block<'_> {
         let rows_per_task = (SERIAL_ELEMENTS / run).max(1);
         let second = if v.is_empty() { 0 } else { run };
         let task = |(i, (weight, m)): (usize, (&mut [f32], &mut [f32])), v: &mut [f32]| {
-            vectorised(|| {
+            vectorised!(|| {
                 for (r, m) in m.chunks_mut(run).enumerate() {
                     let n = m.len();
                     let g = gradient.map(|g| &g[(i * rows_per_task + r) * gradient_stride..][..n]);

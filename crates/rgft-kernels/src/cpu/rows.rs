@@ -1,14 +1,20 @@
 //! Passes over the rows of `[rows, cols]`: broadcast a bias, sum columns, add, drop, gather, norms.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::scalar::Dropout;
-use super::{SERIAL_ELEMENTS, for_row_blocks, norm, vectorised};
+use super::{for_row_blocks, norm};
 
-/// Columns that one task of [`add_column_sums`] sums: eight cache lines.
-const COLUMN_BLOCK: usize = 128;
+/// Elements that one task of [`add_column_sums`] reads, from end to end. The order of additions hangs on it.
+const SUMMED_ELEMENTS: usize = 1 << 16;
+
+thread_local! {
+    /// What the tasks of the last [`add_column_sums`] of this thread summed.
+    static PARTIAL_SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// Each row of `out` `[rows, cols]` becomes `bias` `[cols]`.
 pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
@@ -21,45 +27,67 @@ pub fn fill_rows(out: &mut [f32], bias: &[f32]) {
 /// one range after the other; `sums` is as long as the ranges together. The order of additions does not
 /// depend on the number of threads.
 pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Range<usize>], sums: &mut [f32]) {
-    let mut rest = sums;
-    for range in ranges {
-        let (sums, tail) = std::mem::take(&mut rest).split_at_mut(range.len());
-        rest = tail;
-        let pass = |(block, sums): (usize, &mut [f32])| {
-            let first = range.start + block * COLUMN_BLOCK;
-            vectorised(|| match y {
-                None => {
-                    for row in x.chunks_exact(cols) {
-                        sums.iter_mut().zip(&row[first..]).for_each(|(s, x)| *s += x);
-                    }
+    let width = sums.len();
+    if width == 0 {
+        return;
+    }
+    let task = (SUMMED_ELEMENTS / cols).max(1) * cols;
+    let add = |first: usize, sums: &mut [f32]| {
+        let x = &x[first..x.len().min(first + task)];
+        vectorised!(|| match y {
+            None => {
+                for row in x.chunks_exact(cols) {
+                    for_ranges(sums, ranges, |sums, range| {
+                        sums.iter_mut().zip(&row[range]).for_each(|(s, x)| *s += x);
+                    });
                 }
-                Some(y) => {
-                    for (x, y) in x.chunks_exact(cols).zip(y.chunks_exact(cols)) {
-                        let pairs = x[first..].iter().zip(&y[first..]);
+            }
+            Some(y) => {
+                for (x, y) in x.chunks_exact(cols).zip(y[first..].chunks_exact(cols)) {
+                    for_ranges(sums, ranges, |sums, range| {
+                        let pairs = x[range.clone()].iter().zip(&y[range]);
                         sums.iter_mut().zip(pairs).for_each(|(s, (x, y))| *s += x * y);
-                    }
+                    });
                 }
-            });
-        };
-        if x.len() < SERIAL_ELEMENTS {
-            sums.chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
-        } else {
-            sums.par_chunks_mut(COLUMN_BLOCK).enumerate().for_each(pass);
-        }
+            }
+        });
+    };
+    if x.len() <= task {
+        return add(0, sums);
+    }
+    // Taken, not borrowed: another call may run on this thread while it waits for its tasks.
+    let mut partial = PARTIAL_SUMS.take();
+    partial.clear();
+    partial.resize(x.len().div_ceil(task) * width, 0.0);
+    partial.par_chunks_mut(width).enumerate().for_each(|(i, sums)| add(i * task, sums));
+    for partial in partial.chunks_exact(width) {
+        sums.iter_mut().zip(partial).for_each(|(s, p)| *s += p);
+    }
+    PARTIAL_SUMS.set(partial);
+}
+
+/// Calls `pass(its part of packed, range)` for each of `ranges`, whose parts stand one after the other in `packed`.
+#[inline(always)]
+fn for_ranges(packed: &mut [f32], ranges: &[Range<usize>], pass: impl Fn(&mut [f32], Range<usize>)) {
+    let mut rest = packed;
+    for range in ranges {
+        let (part, tail) = rest.split_at_mut(range.len());
+        pass(part, range.clone());
+        rest = tail;
     }
 }
 
 /// `x *= dropout`, element by element: forward and backward alike.
 pub fn drop_elements(dropout: Dropout, x: &mut [f32]) {
     for_row_blocks(x, 1, |first, x| {
-        vectorised(|| x.iter_mut().enumerate().for_each(|(i, x)| *x *= dropout.factor(first + i)));
+        vectorised!(|| x.iter_mut().enumerate().for_each(|(i, x)| *x *= dropout.factor(first + i)));
     });
 }
 
 /// `y = dropout(x)`, element by element.
 pub fn drop_into(dropout: Dropout, x: &[f32], y: &mut [f32]) {
     for_row_blocks(y, 1, |first, y| {
-        vectorised(|| {
+        vectorised!(|| {
             let pairs = y.iter_mut().zip(&x[first..]);
             pairs.enumerate().for_each(|(i, (y, x))| *y = x * dropout.factor(first + i));
         });
@@ -86,8 +114,9 @@ pub fn gather_columns(x: &[f32], cols: usize, ranges: &[Range<usize>], panel: &m
 /// `‖x‖²` in f64, summed block by block in a fixed order.
 pub fn squared_norm(x: &[f32]) -> f64 {
     const BLOCK: usize = 1 << 14;
-    let block =
-        |x: &[f32]| -> f64 { vectorised(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum()) };
+    let block = |x: &[f32]| -> f64 {
+        vectorised!(|| x.chunks(256).map(|x| f64::from(norm::sum_of_squares(x))).sum())
+    };
     if x.len() <= BLOCK {
         return block(x);
     }
@@ -116,7 +145,7 @@ fn for_groups(
         return;
     }
     for_row_blocks(out, groups.len(), |first, out| {
-        vectorised(|| {
+        vectorised!(|| {
             for (x, out) in x[first * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(groups.len())) {
                 out.iter_mut().zip(groups).for_each(|(out, group)| *out = reduce(x, group.clone()));
             }
@@ -149,6 +178,20 @@ mod tests {
                 assert!((plain[i] as f64 - total).abs() < 1e-3, "column {c}");
             }
         }
+    }
+
+    #[test]
+    fn column_sums_have_the_same_bits_for_any_threads_and_ranges() {
+        let (x, cols) = (numbers(900 * 200), 200);
+        let sums = |threads: usize, ranges: &[Range<usize>]| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+            let mut sums = vec![0.1; 200];
+            pool.install(|| add_column_sums(&x, None, cols, ranges, &mut sums));
+            sums
+        };
+        let whole = sums(1, std::slice::from_ref(&(0..200)));
+        assert_eq!(whole, sums(3, std::slice::from_ref(&(0..200))));
+        assert_eq!(whole, sums(2, &[0..7, 7..150, 150..200]));
     }
 
     #[test]
