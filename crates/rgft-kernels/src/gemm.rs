@@ -277,7 +277,7 @@ fn round_to_bf16(source: Mat, target: &mut Vec<bf16>, threads: usize) -> (isize,
     target.resize(m.rows * m.cols, bf16::ZERO);
     let rows_per_task = m.rows.div_ceil(threads).max(1);
     let round_rows = |first: usize, rows: &mut [bf16]| {
-        crate::cpu::vectorised(|| {
+        vectorised!(|| {
             for (r, row) in rows.chunks_mut(m.cols).enumerate() {
                 let from = &m.data[(first + r) * m.row_stride..][..m.cols];
                 row.iter_mut().zip(from).for_each(|(to, &x)| *to = bf16::from_bits(bf16_bits(x)));

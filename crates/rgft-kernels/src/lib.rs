@@ -10,6 +10,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[macro_use]
 pub mod cpu;
 pub mod gemm;
 mod kernels;

@@ -46,7 +46,7 @@ pub fn bytes_per_second() -> f64 {
     let mut run = || {
         let start = Instant::now();
         x.par_chunks_mut(part).zip(y.par_chunks(part)).for_each(|(x, y)| {
-            crate::cpu::vectorised(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
+            vectorised!(|| x.iter_mut().zip(y).for_each(|(x, y)| *x += y));
         });
         (3 * STREAMED * size_of::<f32>()) as f64 / start.elapsed().as_secs_f64()
     };
@@ -106,7 +106,7 @@ fn f32_multiply_adds(rounds: usize) -> (usize, f32) {
 
 fn portable_multiply_adds(rounds: usize) -> (usize, f32) {
     let mut x = [[1.0f32; 4]; ACCUMULATORS];
-    crate::cpu::vectorised(|| {
+    vectorised!(|| {
         for _ in 0..rounds {
             x.iter_mut().flatten().for_each(|x| *x = *x * 0.999_999 + 1e-9);
         }

@@ -10,7 +10,7 @@
 
 use rayon::prelude::*;
 
-use super::{SERIAL_ELEMENTS, vectorised};
+use super::SERIAL_ELEMENTS;
 
 /// What bounds activations from below and above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub fn column_statistics(z: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let tasks = z.par_chunks(task).zip(partial.par_chunks_mut(2 * channels));
     tasks.for_each(|(z, partial)| {
         let (mut sums, mut squares) = (vec![0.0f32; run], vec![0.0f32; run]);
-        vectorised(|| {
+        vectorised!(|| {
             for z in z.chunks(run) {
                 let sums = sums.iter_mut().zip(&mut squares);
                 for ((z, origin), (sum, square)) in z.iter().zip(&origin).zip(sums) {
@@ -135,7 +135,7 @@ pub fn scale_shift_clip(map: ScaleShift, z: Source, y: &mut [f32], mask: Option<
     let task = task_elements(y.len(), run);
     let (clips, top) = (map.clip != Clip::None, map.clip.top());
     let pass = |i: usize, y: &mut [f32], mut mask: Option<&mut [f32]>| {
-        vectorised(|| {
+        vectorised!(|| {
             for (r, y) in y.chunks_mut(run).enumerate() {
                 let at = i * task + r * run;
                 if let Source::From(z) = z {
@@ -223,7 +223,7 @@ pub fn clip_backward_sums(
     let tasks = d.par_chunks_mut(task).zip(partial.par_chunks_mut(2 * channels)).enumerate();
     tasks.for_each(|(i, (d, partial))| {
         let (mut first, mut second) = (vec![0.0f32; run], vec![0.0f32; run]);
-        vectorised(|| {
+        vectorised!(|| {
             for (r, d) in d.chunks_mut(run).enumerate() {
                 let at = i * task + r * run;
                 if let Some(mask) = mask {
@@ -278,7 +278,7 @@ pub fn batch_norm_backward(slopes: NormSlopes, g: &[f32], z: Option<(&[f32], &[f
         z.map(|(z, mean)| (z, repeated(mean, rows), repeated(slopes.b, rows), repeated(slopes.c, rows)));
     let task = task_elements(dz.len(), run);
     dz.par_chunks_mut(task).enumerate().for_each(|(i, dz)| {
-        vectorised(|| {
+        vectorised!(|| {
             for (r, dz) in dz.chunks_mut(run).enumerate() {
                 let at = i * task + r * run;
                 let g = g[at..].iter();

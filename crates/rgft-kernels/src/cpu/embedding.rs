@@ -1,6 +1,6 @@
 //! Look-up of embedding rows and the scatter of their gradients.
 
-use super::{for_row_blocks, vectorised};
+use super::for_row_blocks;
 
 /// `out[i] += table[ids[i]]`, or `=` where `assign`. `out` `[n, cols]`, `table` `[rows, cols]`.
 ///
@@ -8,7 +8,7 @@ use super::{for_row_blocks, vectorised};
 /// If an id lies outside the table.
 pub fn look_up(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32], assign: bool) {
     for_row_blocks(out, cols, |first, out| {
-        vectorised(|| {
+        vectorised!(|| {
             for (id, out) in ids[first..].iter().zip(out.chunks_exact_mut(cols)) {
                 let row = &table[*id as usize * cols..][..cols];
                 if assign {
@@ -23,7 +23,7 @@ pub fn look_up(table: &[f32], cols: usize, ids: &[u32], out: &mut [f32], assign:
 
 /// `sums[slots[i]] += d[i]`: the gradient of a look-up, in order of `i`. `d` `[n, cols]`.
 pub fn scatter_add(d: &[f32], cols: usize, slots: &[u32], sums: &mut [f32]) {
-    vectorised(|| {
+    vectorised!(|| {
         for (slot, d) in slots.iter().zip(d.chunks_exact(cols)) {
             let sums = &mut sums[*slot as usize * cols..][..cols];
             sums.iter_mut().zip(d).for_each(|(s, d)| *s += d);

@@ -7,14 +7,14 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::scalar::sigmoid;
-use super::{for_row_blocks, rows_per_task, vectorised};
+use super::{for_row_blocks, rows_per_task};
 
 /// `y = silu(g)·u`; `g` and `u` become their slopes. All of one length.
 pub fn swiglu(g: &mut [f32], u: &mut [f32], y: &mut [f32]) {
     let block = rows_per_task(y.len(), 1);
     y.par_chunks_mut(block).zip(g.par_chunks_mut(block)).zip(u.par_chunks_mut(block)).for_each(
         |((y, g), u)| {
-            vectorised(|| {
+            vectorised!(|| {
                 for ((y, g), u) in y.iter_mut().zip(g).zip(u) {
                     let s = sigmoid(*g);
                     let silu = *g * s;
@@ -30,7 +30,7 @@ pub fn swiglu(g: &mut [f32], u: &mut [f32], y: &mut [f32]) {
 /// `g ← silu(g)·u`, for forwards without a backward.
 pub fn swiglu_in_place(g: &mut [f32], u: &[f32]) {
     for_row_blocks(g, 1, |first, g| {
-        vectorised(|| g.iter_mut().zip(&u[first..]).for_each(|(g, u)| *g = *g * sigmoid(*g) * u));
+        vectorised!(|| g.iter_mut().zip(&u[first..]).for_each(|(g, u)| *g = *g * sigmoid(*g) * u));
     });
 }
 
@@ -43,7 +43,7 @@ pub fn swiglu_backward(dy: &[f32], g: &mut [f32], u: &mut [f32], cols: usize, ra
     let block = rows_per_task(dy.len() / cols, cols) * cols;
     let both = g.par_chunks_mut(block).zip(u.par_chunks_mut(block));
     both.zip(dy.par_chunks(block)).for_each(|((g, u), dy)| {
-        vectorised(|| {
+        vectorised!(|| {
             for slope in [g, u] {
                 for (slope, dy) in slope.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)) {
                     for range in ranges {

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 
 use super::lanes::{LANES, each, load, store};
+use super::rows_per_task;
 use super::scalar::{sigmoid, tanh};
-use super::{rows_per_task, vectorised};
 
 /// Forward. `gates` turns from `a` into `r, z, n` `[rows, 3·hidden]`; `candidate` takes the last third of `u`; backward
 /// reads both. `h_previous`, `candidate`, `h` `[rows, hidden]`.
@@ -24,32 +24,28 @@ pub fn gru_cell(
         return;
     }
     let pass = |gates: &mut [f32], u: &[f32], h_previous: &[f32], candidate: &mut [f32], h: &mut [f32]| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = gates.chunks_exact_mut(3 * hidden).zip(u.chunks_exact(3 * hidden));
-                let states = h_previous.chunks_exact(hidden).zip(candidate.chunks_exact_mut(hidden));
-                for (((gates, u), (h_previous, candidate)), h) in
-                    rows.zip(states).zip(h.chunks_exact_mut(hidden))
-                {
-                    let [r, z, n] = parts(gates, hidden);
-                    let (ur, uz, un) = (&u[..hidden], &u[hidden..2 * hidden], &u[2 * hidden..]);
-                    for at in (0..hidden).step_by(LANES) {
-                        let (ar, az, an) = (load(r, at), load(z, at), load(n, at));
-                        let (ur, uz, un) = (load(ur, at), load(uz, at), load(un, at));
-                        let before = load(h_previous, at);
-                        let gr = each(|k| sigmoid(ar[k] + ur[k]));
-                        let gz = each(|k| sigmoid(az[k] + uz[k]));
-                        let gn = each(|k| tanh(an[k] + gr[k] * un[k]));
-                        store(h, at, each(|k| gn[k] + gz[k] * (before[k] - gn[k])));
-                        store(candidate, at, un);
-                        store(r, at, gr);
-                        store(z, at, gz);
-                        store(n, at, gn);
-                    }
+        vectorised!(|| {
+            let rows = gates.chunks_exact_mut(3 * hidden).zip(u.chunks_exact(3 * hidden));
+            let states = h_previous.chunks_exact(hidden).zip(candidate.chunks_exact_mut(hidden));
+            for (((gates, u), (h_previous, candidate)), h) in rows.zip(states).zip(h.chunks_exact_mut(hidden))
+            {
+                let [r, z, n] = parts(gates, hidden);
+                let (ur, uz, un) = (&u[..hidden], &u[hidden..2 * hidden], &u[2 * hidden..]);
+                for at in (0..hidden).step_by(LANES) {
+                    let (ar, az, an) = (load(r, at), load(z, at), load(n, at));
+                    let (ur, uz, un) = (load(ur, at), load(uz, at), load(un, at));
+                    let before = load(h_previous, at);
+                    let gr = each(|k| sigmoid(ar[k] + ur[k]));
+                    let gz = each(|k| sigmoid(az[k] + uz[k]));
+                    let gn = each(|k| tanh(an[k] + gr[k] * un[k]));
+                    store(h, at, each(|k| gn[k] + gz[k] * (before[k] - gn[k])));
+                    store(candidate, at, un);
+                    store(r, at, gr);
+                    store(z, at, gz);
+                    store(n, at, gn);
                 }
-            },
-        );
+            }
+        });
     };
     let task = rows_per_task(h.len() / hidden, 3 * hidden) * hidden;
     if task >= h.len() {
@@ -82,35 +78,30 @@ pub fn gru_cell_backward(
                 dy: &[f32],
                 carried: &mut [f32],
                 du: &mut [f32]| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = gates.chunks_exact_mut(3 * hidden).zip(du.chunks_exact_mut(3 * hidden));
-                let states = h_previous.chunks_exact(hidden).zip(candidate.chunks_exact(hidden));
-                let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact_mut(hidden));
-                for (((gates, du), (h_previous, candidate)), (dy, carried)) in
-                    rows.zip(states).zip(from_above)
-                {
-                    let ([r, z, n], [ur, uz, un]) = (parts(gates, hidden), parts(du, hidden));
-                    for at in (0..hidden).step_by(LANES) {
-                        let (gr, gz, gn) = (load(r, at), load(z, at), load(n, at));
-                        let (before, u, dy, later) =
-                            (load(h_previous, at), load(candidate, at), load(dy, at), load(carried, at));
-                        let dh = each(|k| dy[k] + later[k]);
-                        let dn = each(|k| dh[k] * (1.0 - gz[k]) * (1.0 - gn[k] * gn[k]));
-                        let dr = each(|k| dn[k] * u[k] * gr[k] * (1.0 - gr[k]));
-                        let dz = each(|k| dh[k] * (before[k] - gn[k]) * gz[k] * (1.0 - gz[k]));
-                        store(r, at, dr);
-                        store(z, at, dz);
-                        store(n, at, dn);
-                        store(ur, at, dr);
-                        store(uz, at, dz);
-                        store(un, at, each(|k| dn[k] * gr[k]));
-                        store(carried, at, each(|k| dh[k] * gz[k]));
-                    }
+        vectorised!(|| {
+            let rows = gates.chunks_exact_mut(3 * hidden).zip(du.chunks_exact_mut(3 * hidden));
+            let states = h_previous.chunks_exact(hidden).zip(candidate.chunks_exact(hidden));
+            let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact_mut(hidden));
+            for (((gates, du), (h_previous, candidate)), (dy, carried)) in rows.zip(states).zip(from_above) {
+                let ([r, z, n], [ur, uz, un]) = (parts(gates, hidden), parts(du, hidden));
+                for at in (0..hidden).step_by(LANES) {
+                    let (gr, gz, gn) = (load(r, at), load(z, at), load(n, at));
+                    let (before, u, dy, later) =
+                        (load(h_previous, at), load(candidate, at), load(dy, at), load(carried, at));
+                    let dh = each(|k| dy[k] + later[k]);
+                    let dn = each(|k| dh[k] * (1.0 - gz[k]) * (1.0 - gn[k] * gn[k]));
+                    let dr = each(|k| dn[k] * u[k] * gr[k] * (1.0 - gr[k]));
+                    let dz = each(|k| dh[k] * (before[k] - gn[k]) * gz[k] * (1.0 - gz[k]));
+                    store(r, at, dr);
+                    store(z, at, dz);
+                    store(n, at, dn);
+                    store(ur, at, dr);
+                    store(uz, at, dz);
+                    store(un, at, each(|k| dn[k] * gr[k]));
+                    store(carried, at, each(|k| dh[k] * gz[k]));
                 }
-            },
-        );
+            }
+        });
     };
     let task = rows_per_task(dy.len() / hidden, 3 * hidden) * hidden;
     if task >= dy.len() {

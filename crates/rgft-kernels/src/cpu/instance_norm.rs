@@ -4,13 +4,13 @@
 //! `μ = mean x`, `σ = √(mean (x − μ)² + ε)` per window; in: `x̂ = (x − μ)/σ`; out: `y = σ·ŷ + μ`, so `δ_ŷ = σ·δ_y`.
 //! Inputs have no gradient, so μ and σ are constants to backward.
 
+use super::for_row_blocks;
 use super::norm::lanes as sum_of;
-use super::{for_row_blocks, vectorised};
 
 /// `units` `[windows, 2]` of `x` `[windows, steps]`: μ and σ of each window.
 pub fn instance_units(x: &[f32], steps: usize, epsilon: f32, units: &mut [f32]) {
     for_row_blocks(units, 2, |first, units| {
-        vectorised(|| {
+        vectorised!(|| {
             for (x, unit) in x[first * steps..].chunks_exact(steps).zip(units.chunks_exact_mut(2)) {
                 let mean = sum_of(steps, |i| x[i]) / steps as f32;
                 let squares = sum_of(steps, |i| (x[i] - mean) * (x[i] - mean));
@@ -23,7 +23,7 @@ pub fn instance_units(x: &[f32], steps: usize, epsilon: f32, units: &mut [f32]) 
 /// `x` `[windows, steps]` → x̂ in place.
 pub fn instance_norm(x: &mut [f32], steps: usize, units: &[f32]) {
     for_row_blocks(x, steps, |first, x| {
-        vectorised(|| {
+        vectorised!(|| {
             for (x, unit) in x.chunks_exact_mut(steps).zip(units[2 * first..].chunks_exact(2)) {
                 x.iter_mut().for_each(|x| *x = (*x - unit[0]) / unit[1]);
             }
@@ -34,7 +34,7 @@ pub fn instance_norm(x: &mut [f32], steps: usize, units: &[f32]) {
 /// ŷ `[windows, horizon]` → `σ·ŷ + μ` in place; where `slopes_only`, `σ·ŷ`: the same for a residual.
 pub fn instance_denorm(y: &mut [f32], horizon: usize, units: &[f32], slopes_only: bool) {
     for_row_blocks(y, horizon, |first, y| {
-        vectorised(|| {
+        vectorised!(|| {
             for (y, unit) in y.chunks_exact_mut(horizon).zip(units[2 * first..].chunks_exact(2)) {
                 let (mean, deviation) = (if slopes_only { 0.0 } else { unit[0] }, unit[1]);
                 y.iter_mut().for_each(|y| *y = *y * deviation + mean);

@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use super::lanes::{LANES, each, load, store};
+use super::rows_per_task;
 use super::scalar::{sigmoid, tanh};
-use super::{rows_per_task, vectorised};
 
 /// Forward. `gates` turns from `a` into `i, f, g, o` `[rows, 4·hidden]`, which backward reads; `c_previous`, `c`, `h`
 /// `[rows, hidden]`.
@@ -16,29 +16,26 @@ pub fn lstm_cell(gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [
         return;
     }
     let pass = |gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [f32]| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
-                let out = c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden));
-                for ((gates, c_previous), (c, h)) in rows.zip(out) {
-                    let [i, f, g, o] = parts(gates, hidden);
-                    for at in (0..hidden).step_by(LANES) {
-                        let (ai, af, ag, ao) = (load(i, at), load(f, at), load(g, at), load(o, at));
-                        let before = load(c_previous, at);
-                        let (gi, gf) = (each(|k| sigmoid(ai[k])), each(|k| sigmoid(af[k])));
-                        let (gg, go) = (each(|k| tanh(ag[k])), each(|k| sigmoid(ao[k])));
-                        let state = each(|k| gf[k] * before[k] + gi[k] * gg[k]);
-                        store(h, at, each(|k| go[k] * tanh(state[k])));
-                        store(c, at, state);
-                        store(i, at, gi);
-                        store(f, at, gf);
-                        store(g, at, gg);
-                        store(o, at, go);
-                    }
+        vectorised!(|| {
+            let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
+            let out = c.chunks_exact_mut(hidden).zip(h.chunks_exact_mut(hidden));
+            for ((gates, c_previous), (c, h)) in rows.zip(out) {
+                let [i, f, g, o] = parts(gates, hidden);
+                for at in (0..hidden).step_by(LANES) {
+                    let (ai, af, ag, ao) = (load(i, at), load(f, at), load(g, at), load(o, at));
+                    let before = load(c_previous, at);
+                    let (gi, gf) = (each(|k| sigmoid(ai[k])), each(|k| sigmoid(af[k])));
+                    let (gg, go) = (each(|k| tanh(ag[k])), each(|k| sigmoid(ao[k])));
+                    let state = each(|k| gf[k] * before[k] + gi[k] * gg[k]);
+                    store(h, at, each(|k| go[k] * tanh(state[k])));
+                    store(c, at, state);
+                    store(i, at, gi);
+                    store(f, at, gf);
+                    store(g, at, gg);
+                    store(o, at, go);
                 }
-            },
-        );
+            }
+        });
     };
     let task = rows_per_task(h.len() / hidden, 4 * hidden);
     if task * hidden >= h.len() {
@@ -65,31 +62,28 @@ pub fn lstm_cell_backward(
         return;
     }
     let pass = |gates: &mut [f32], c_previous: &[f32], dy: &[f32], carried: &[f32], dc: &mut [f32]| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
-                let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact(hidden));
-                for (((gates, c_previous), (dy, carried)), dc) in
-                    rows.zip(from_above).zip(dc.chunks_exact_mut(hidden))
-                {
-                    let [i, f, g, o] = parts(gates, hidden);
-                    for at in (0..hidden).step_by(LANES) {
-                        let (gi, gf, gg, go) = (load(i, at), load(f, at), load(g, at), load(o, at));
-                        let (before, dy, carried, later) =
-                            (load(c_previous, at), load(dy, at), load(carried, at), load(dc, at));
-                        let t = each(|k| tanh(gf[k] * before[k] + gi[k] * gg[k]));
-                        let dh = each(|k| dy[k] + carried[k]);
-                        let d = each(|k| later[k] + dh[k] * go[k] * (1.0 - t[k] * t[k]));
-                        store(i, at, each(|k| d[k] * gg[k] * gi[k] * (1.0 - gi[k])));
-                        store(f, at, each(|k| d[k] * before[k] * gf[k] * (1.0 - gf[k])));
-                        store(g, at, each(|k| d[k] * gi[k] * (1.0 - gg[k] * gg[k])));
-                        store(o, at, each(|k| dh[k] * t[k] * go[k] * (1.0 - go[k])));
-                        store(dc, at, each(|k| d[k] * gf[k]));
-                    }
+        vectorised!(|| {
+            let rows = gates.chunks_exact_mut(4 * hidden).zip(c_previous.chunks_exact(hidden));
+            let from_above = dy.chunks_exact(hidden).zip(carried.chunks_exact(hidden));
+            for (((gates, c_previous), (dy, carried)), dc) in
+                rows.zip(from_above).zip(dc.chunks_exact_mut(hidden))
+            {
+                let [i, f, g, o] = parts(gates, hidden);
+                for at in (0..hidden).step_by(LANES) {
+                    let (gi, gf, gg, go) = (load(i, at), load(f, at), load(g, at), load(o, at));
+                    let (before, dy, carried, later) =
+                        (load(c_previous, at), load(dy, at), load(carried, at), load(dc, at));
+                    let t = each(|k| tanh(gf[k] * before[k] + gi[k] * gg[k]));
+                    let dh = each(|k| dy[k] + carried[k]);
+                    let d = each(|k| later[k] + dh[k] * go[k] * (1.0 - t[k] * t[k]));
+                    store(i, at, each(|k| d[k] * gg[k] * gi[k] * (1.0 - gi[k])));
+                    store(f, at, each(|k| d[k] * before[k] * gf[k] * (1.0 - gf[k])));
+                    store(g, at, each(|k| d[k] * gi[k] * (1.0 - gg[k] * gg[k])));
+                    store(o, at, each(|k| dh[k] * t[k] * go[k] * (1.0 - go[k])));
+                    store(dc, at, each(|k| d[k] * gf[k]));
                 }
-            },
-        );
+            }
+        });
     };
     let task = rows_per_task(dc.len() / hidden, 4 * hidden) * hidden;
     if task >= dc.len() {

@@ -2,7 +2,7 @@
 //!
 //! A patch of a channels-last picture is its pixels row by row, `[height, width, channels]`; of a series, its steps.
 
-use super::{for_row_blocks, vectorised};
+use super::for_row_blocks;
 
 /// Cuts pictures `[examples, height, width, channels]` into squares of `patch` pixels → `[examples · down · across,
 /// patch · patch · channels]`, row by row; `patch` divides `height` and `width`.
@@ -57,7 +57,7 @@ pub fn tokens_of_patches(
 ) {
     let (tokens, leading) = (positions.len() / cols, class.len() / cols);
     for_row_blocks(out, cols, |first, out| {
-        vectorised(|| {
+        vectorised!(|| {
             for (row, out) in out.chunks_exact_mut(cols).enumerate() {
                 let (example, token) = ((first + row) / tokens, (first + row) % tokens);
                 let position = &positions[token * cols..][..cols];

@@ -1,12 +1,12 @@
 //! Joining a branch to the residual stream of a pre-norm block: `x ← x + dropout(branch + b)`.
 
+use super::for_row_blocks;
 use super::scalar::Dropout;
-use super::{for_row_blocks, vectorised};
 
 /// `x += dropout(branch + bias)`: `x`, `branch` `[rows, cols]`, `bias` `[cols]` or empty. Dropout is indexed by element.
 pub fn add_branch(x: &mut [f32], cols: usize, branch: &[f32], bias: &[f32], dropout: Option<Dropout>) {
     for_row_blocks(x, cols, |first, x| {
-        vectorised(|| {
+        vectorised!(|| {
             let rows = x.chunks_exact_mut(cols).zip(branch[first * cols..].chunks_exact(cols));
             for (r, (x, branch)) in rows.enumerate() {
                 let at = (first + r) * cols;

@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::norm::{dot, sum_of_squares};
-use super::{for_row_blocks, rows_per_task, vectorised};
+use super::{for_row_blocks, rows_per_task};
 
 /// Forward. `x`, `y` `[rows, cols]`, `weight` `[cols]`; `saved` takes ẑ `[rows, cols]` and `1/√(mean x² + ε)` `[rows]`
 /// for backward.
@@ -26,7 +26,7 @@ pub fn rms_norm(
     let y = y.par_chunks_mut(block * cols);
     match saved {
         None => y.zip(x).for_each(|(y, x)| {
-            vectorised(|| {
+            vectorised!(|| {
                 for (y, x) in y.chunks_exact_mut(cols).zip(x.chunks_exact(cols)) {
                     let scale = scale_of(x);
                     y.iter_mut().zip(x).zip(weight).for_each(|((y, x), g)| *y = x * scale * g);
@@ -36,7 +36,7 @@ pub fn rms_norm(
         Some((normalised, scales)) => {
             let saved = normalised.par_chunks_mut(block * cols).zip(scales.par_chunks_mut(block));
             y.zip(x).zip(saved).for_each(|((y, x), (normalised, scales))| {
-                vectorised(|| {
+                vectorised!(|| {
                     let rows = y.chunks_exact_mut(cols).zip(x.chunks_exact(cols));
                     let saved = normalised.chunks_exact_mut(cols).zip(scales);
                     for ((y, x), (normalised, scale)) in rows.zip(saved) {
@@ -54,7 +54,7 @@ pub fn rms_norm(
 pub fn rms_norm_backward(weight: &[f32], normalised: &[f32], scales: &[f32], d: &mut [f32]) {
     let cols = weight.len();
     for_row_blocks(d, cols, |first, d| {
-        vectorised(|| {
+        vectorised!(|| {
             for (r, d) in d.chunks_exact_mut(cols).enumerate() {
                 let n = &normalised[(first + r) * cols..][..cols];
                 d.iter_mut().zip(weight).for_each(|(d, g)| *d *= g);

@@ -5,7 +5,7 @@
 //! `x'_i = c·x_i − s·x_{i+r/2}`, `x'_{i+r/2} = c·x_{i+r/2} + s·x_i` with `c = m·cos`, `s = m·sin` of the angle, `m` a
 //! magnitude (1 but for some ways of scaling). Backward is the transposed map: the same with `−s`.
 
-use super::{for_row_blocks, vectorised};
+use super::for_row_blocks;
 
 /// Tables of `m·cos` and `m·sin`, `[positions, r/2]` each.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ pub fn rope(rotation: Rotation, x: &mut [f32], cols: usize, width: usize, positi
     let planes = rotation.planes;
     let sign = if back { -1.0 } else { 1.0 };
     for_row_blocks(x, cols, |first, x| {
-        vectorised(|| {
+        vectorised!(|| {
             for (row, position) in x.chunks_exact_mut(cols).zip(&positions[first..]) {
                 let at = *position as usize * planes;
                 let (cos, sin) = (&rotation.cos[at..at + planes], &rotation.sin[at..at + planes]);

@@ -8,7 +8,6 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ConvShape;
-use crate::cpu::vectorised;
 
 /// Channels whose sums stay in registers.
 const LANES: usize = 32;
@@ -77,7 +76,7 @@ fn gather<I: Iterator<Item = (usize, usize)>>(
             let (line, column) = (task * rows + p / width, p % width);
             found.clear();
             found.extend(taps(line / height, line % height, column));
-            vectorised(|| {
+            vectorised!(|| {
                 for (block, out) in out.chunks_mut(LANES).enumerate() {
                     let first = block * LANES;
                     if out.len() == LANES {
@@ -143,7 +142,7 @@ pub(super) fn backward_weight(
         for line in share * lines / shares..(share + 1) * lines / shares {
             for column in 0..width {
                 let delta = &delta[(line * width + column) * channels..][..channels];
-                vectorised(|| {
+                vectorised!(|| {
                     for (at, tap) in read_by(shape, line / height, line % height, column) {
                         let x = &x[at * channels..][..channels];
                         let mut sums = &mut sums[tap * wanted..][..wanted];

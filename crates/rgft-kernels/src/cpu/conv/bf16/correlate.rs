@@ -14,7 +14,6 @@ use crate::amx::{
 };
 use crate::cpu::conv::Taps;
 use crate::cpu::conv::correlate::{Correlation, Target};
-use crate::cpu::vectorised;
 
 thread_local! {
     static PACKED: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
@@ -103,7 +102,7 @@ fn multiply(planes: Planes, slab: &[Line], offsets: &[u32], packed: &[Line], pla
                     _ => multiply_shifted(seen, stride, offsets, weights, &mut sums),
                 }
             }
-            vectorised(|| place.store(planes, q..q + tall, &sums, channels.clone(), y));
+            vectorised!(|| place.store(planes, q..q + tall, &sums, channels.clone(), y));
         }
     }
     release();
