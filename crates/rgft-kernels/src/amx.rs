@@ -19,6 +19,7 @@ use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
 use crate::Mat;
+use crate::instructions::{Instructions, allowed};
 
 /// Rows of a tile, and 32-bit words of one of its rows.
 pub(crate) const TILE: usize = 16;
@@ -37,7 +38,8 @@ pub(crate) struct Line(pub(crate) [u32; TILE]);
 pub(crate) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
-        std::is_x86_feature_detected!("avx512f")
+        allowed() == Instructions::Avx512
+            && std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
             && std::is_x86_feature_detected!("avx512vl")
             && std::is_x86_feature_detected!("avx512bf16")

@@ -42,7 +42,7 @@ use rayon::prelude::*;
 /// Elements below which a pass runs on the calling thread.
 const SERIAL_ELEMENTS: usize = 1 << 14;
 
-static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+static ARCH: LazyLock<pulp::Arch> = LazyLock::new(crate::instructions::arch);
 
 /// Runs `loops` compiled for the widest vector instructions of this processor. Plain loops inside it
 /// vectorise; calls that are not inlined into it do not.

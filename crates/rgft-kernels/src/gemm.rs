@@ -15,6 +15,8 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
+#[cfg(target_arch = "x86_64")]
+use crate::instructions::{Instructions, allowed};
 use crate::{Mat, MatMut};
 
 /// Below this many multiply-adds a product runs on the calling thread: waking a second one costs more.
@@ -41,7 +43,8 @@ impl Precision {
 pub fn has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        std::is_x86_feature_detected!("avx512f")
+        allowed() == Instructions::Avx512
+            && std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
             && std::is_x86_feature_detected!("avx512vl")
             && std::is_x86_feature_detected!("avx512bf16")
@@ -252,7 +255,10 @@ fn gemm_bf16_on_vectors(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: us
     if has_bf16() {
         use gemmkit::simd::Avx512Bf16;
         run!(gemmkit::kernel::Bf16DotGemmF32, Avx512Bf16, Avx512Bf16, 2, 12);
-    } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+    } else if allowed() >= Instructions::Avx2
+        && std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+    {
         use gemmkit::simd::Fma;
         run!(gemmkit::kernel::MixedGemmF32<bf16>, Fma, Fma, 2, 6);
     } else {

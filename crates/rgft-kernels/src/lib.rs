@@ -6,6 +6,7 @@
 //! * [`cpu`]: everything else, one file per kernel; passes are vectorised, parallel and free of allocation.
 //! * [`reference`](mod@reference): naive f64 twins for tests.
 //! * [`Timed`]: the same kernels, saying what each took.
+//! * [`instructions`]: which of the processor's they may use.
 //! * [`peak`]: what the machine can do at most, for benchmarks.
 
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +14,7 @@ mod amx;
 #[macro_use]
 pub mod cpu;
 pub mod gemm;
+pub mod instructions;
 mod kernels;
 mod mat;
 pub mod peak;

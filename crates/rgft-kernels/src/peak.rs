@@ -8,6 +8,8 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use crate::amx;
 use crate::gemm::has_bf16;
+#[cfg(target_arch = "x86_64")]
+use crate::instructions::{Instructions, allowed};
 
 /// Independent accumulators, enough to hide the latency of a fused multiply-add.
 const ACCUMULATORS: usize = 12;
@@ -88,10 +90,13 @@ fn f32_multiply_adds(rounds: usize) -> (usize, f32) {
         x.into_iter().map(|x| _mm_cvtss_f32(_mm256_castps256_ps128(x))).sum()
     }
 
-    if std::is_x86_feature_detected!("avx512f") {
+    if allowed() == Instructions::Avx512 && std::is_x86_feature_detected!("avx512f") {
         // SAFETY: AVX-512F was detected.
         (16, unsafe { avx512(rounds) })
-    } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+    } else if allowed() >= Instructions::Avx2
+        && std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+    {
         // SAFETY: AVX2 and FMA were detected.
         (8, unsafe { avx2(rounds) })
     } else {

@@ -16,6 +16,10 @@ fn main() -> Exit {
     // clap itself exits with 2 for bad arguments, and with 0 for --help and --version.
     let cli = Cli::parse();
     let mut printer = Printer::new(cli.json, cli.quiet);
+    if let Err(message) = rgft_kernels::instructions::asked() {
+        printer.error(&anyhow::Error::msg(message));
+        return Exit::BadInput;
+    }
     let done = match &cli.command {
         Command::Train(args) => commands::train::run(args, cli.threads, &mut printer),
         Command::Pretrain(args) => commands::pretrain::run(args, cli.threads, &mut printer),

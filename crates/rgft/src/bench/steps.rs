@@ -14,7 +14,7 @@ use anyhow::Result;
 use rgft_core::Slices;
 use rgft_kernels::{Precision, Timed, Timings, peak};
 use rgft_nn::models;
-use rgft_nn::{Blind, Engine, Flops, Gradients, Needs, Tape};
+use rgft_nn::{Blind, Engine, Flops, Gradients, Mode, Needs, Tape};
 use rgft_train::recipe::RawRecipe;
 use rgft_train::{Optimizer, StepSize};
 use serde::Serialize;
@@ -230,6 +230,7 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
     let mut recipe = RawRecipe::default();
     raw.iter().try_for_each(|(key, value)| recipe.set(key, value))?;
     let recipe = recipe.check()?;
+    engine.set_mode(Mode::Train { seed: 0 });
     for case in cases {
         let update = models::update_of(model.parameters(), &components, &case.active);
         debug_assert!(update.iter().any(|slices| *slices != Slices::None));
@@ -248,6 +249,7 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
             let sinks = &mut rgft_nn::layers::Sinks { gradients: &mut gradients, probe: &mut Blind };
             model.backward(&engine, &inputs, &needs, logits, &mut tape, sinks);
             optimizer.step(&*engine.kernels, model.parameters_mut(), &gradients, &sizes, 1.0);
+            model.parameters_mut().move_statistics(&engine.take_statistics());
             times += 1;
         });
         let products: Flops = model.products(&extent, &needs).iter().collect();
