@@ -418,6 +418,10 @@ pub(crate) struct StepsArgs {
     /// Fewer repetitions
     #[arg(long)]
     pub(crate) quick: bool,
+
+    /// Write what was measured into this folder, as steps.json and a page with the table
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 impl StepsArgs {

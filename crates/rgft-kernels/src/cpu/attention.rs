@@ -25,9 +25,9 @@ use rayon::prelude::*;
 use self::product::{Right, padded};
 use self::scratch::{Shared, read_ahead, with_scratch};
 use self::softmax::{Drops, RowsBackward, drop_rows, softmax_rows};
+use super::for_row_blocks;
 use super::norm::dot;
 use super::scalar::Dropout;
-use super::{for_row_blocks, vectorised};
 use crate::Mat;
 use crate::gemm::Precision;
 
@@ -313,12 +313,12 @@ pub fn attention_cached(heads: Heads, q: &[f32], k: &[f32], v: &[f32], context: 
                 for head in 0..heads.heads {
                     let (columns, shared) = (heads.columns(head), heads.columns(head / heads.group()));
                     let rows = |token: usize| token * kv_cols + shared.start..token * kv_cols + shared.end;
-                    vectorised(|| {
+                    vectorised!(|| {
                         let q = &q[columns.clone()];
                         scores[..tokens].iter_mut().enumerate().for_each(|(j, s)| *s = dot(q, &k[rows(j)]));
                     });
                     softmax_rows(scores, padded(tokens), tokens, scale, |_| tokens, None);
-                    vectorised(|| {
+                    vectorised!(|| {
                         let context = &mut context[columns];
                         for (j, p) in scores[..tokens].iter().enumerate() {
                             context.iter_mut().zip(&v[rows(j)]).for_each(|(c, v)| *c += p * v);

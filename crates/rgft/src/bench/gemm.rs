@@ -8,7 +8,7 @@ use rgft_kernels::{Mat, MatMut, Precision, gemm, peak};
 use serde::Serialize;
 use serde_json::json;
 
-use super::median_seconds;
+use super::seconds;
 use crate::pool;
 use crate::printer::Printer;
 
@@ -108,7 +108,7 @@ fn measure(
     let mut c = vec![0.0; m * n];
     let a = if matches!(pass, Pass::Dw) { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
     let b = if matches!(pass, Pass::Forward) { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
-    let seconds = median_seconds(time, || gemm::gemm(a, b, MatMut::new(&mut c, m, n), false, precision));
+    let seconds = seconds(time, || gemm::gemm(a, b, MatMut::new(&mut c, m, n), false, precision)).median;
     let flops = 2.0 * (m * k * n) as f64 / seconds;
     Row { precision: name, pass, m, k, n, gflops: flops / 1e9, share_of_peak: flops / peak }
 }

@@ -8,9 +8,10 @@
 mod work;
 mod yardstick;
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rgft_core::Slices;
 use rgft_kernels::{Precision, Timed, Timings, peak};
 use rgft_nn::models;
@@ -21,8 +22,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::work::Bench;
-use super::median_seconds;
+use super::{Seconds, seconds};
 use crate::args::{StepsArgs, Work};
+use crate::commands::compare::place;
 use crate::pool;
 use crate::printer::Printer;
 
@@ -56,7 +58,10 @@ struct Row {
     work: &'static str,
     what: &'static str,
     precision: &'static str,
+    /// The median.
     milliseconds: f64,
+    /// The least.
+    best_milliseconds: f64,
     gflop: f64,
     /// Of the full step.
     flop_ratio: f64,
@@ -114,40 +119,77 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
         rows.extend(measured);
         torch.extend(theirs);
     }
-    printer.document(&json!({ "peak": peak, "steps": rows, "pytorch": torch }))?;
+    let document = json!({
+        "machine": place::machine(), "commit": place::commit(), "peak": peak, "steps": rows, "pytorch": torch,
+    });
+    if let Some(folder) = &args.record {
+        record(folder, &document, &rows, &torch, peak)?;
+    }
+    printer.document(&document)?;
     Ok(())
 }
 
-fn print(rows: &[Row], torch: &[Value], profile: bool, printer: &mut Printer) -> Result<()> {
-    let line = |row: &Row| {
-        let best = yardstick::best_of(torch, row.what);
-        vec![
-            format!("{} {} {}", row.work, row.what, row.precision),
-            format!("{:.1}", row.milliseconds),
-            format!("{:.1}", row.floor_milliseconds),
-            format!("{:.1}", row.gflop),
-            format!("{:.0}", row.gflop / row.milliseconds * 1e3),
-            format!("{:.3}", row.flop_ratio),
-            format!("{:.3}", row.seconds_ratio),
-            row.follows().map_or_else(|| "-".into(), |follows| format!("{follows:.2}")),
-            best.map_or_else(
-                || "-".into(),
-                |(ms, how)| format!("{:.2} ({ms:.1} ms, {how})", row.milliseconds / ms),
-            ),
-        ]
+/// `steps.json`, and a page with the table, in `folder`.
+fn record(folder: &Path, document: &Value, rows: &[Row], torch: &[Value], peak: Option<Peak>) -> Result<()> {
+    let row_of = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut page = String::from("# Steps\n\n");
+    page += &format!("{}. {}.\n\n", place::machine(), place::commit().unwrap_or_else(|| "no commit".into()));
+    if let Some(peak) = peak {
+        let bf16 = peak.bf16_gflops.map_or_else(|| "none".into(), |gflops| format!("{gflops:.0} GFLOP/s"));
+        page += &format!(
+            "Peak in registers: f32 {:.0} GFLOP/s, bf16 {bf16}; memory {:.1} GB/s. Medians in milliseconds; the floor is what peak and memory leave; *least of least* compares the fastest runs of both.\n\n",
+            peak.f32_gflops, peak.gigabytes_per_second,
+        );
+    }
+    page += &row_of(&HEADER.map(String::from));
+    page += &format!("|---{}\n", "|---:".repeat(HEADER.len() - 1) + "|");
+    rows.iter().for_each(|row| page += &row_of(&line(row, torch)));
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let json = serde_json::to_string_pretty(document)? + "\n";
+    for (name, text) in [("steps.json", &json), ("README.md", &page)] {
+        let path = folder.join(name);
+        rgft_nn::weights::write_whole(&path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Heads of [`line`]'s columns.
+const HEADER: [&str; 10] = [
+    "work",
+    "ms",
+    "floor",
+    "GFLOP",
+    "GFLOP/s",
+    "FLOP ratio",
+    "s ratio",
+    "s follow FLOPs",
+    "of PyTorch's best",
+    "least of least",
+];
+
+/// A row as it is shown, beside PyTorch's fastest setting for the same.
+fn line(row: &Row, torch: &[Value]) -> Vec<String> {
+    let [median, best] = ["median_ms", "best_ms"].map(|of| yardstick::best_of(torch, row.work, row.what, of));
+    let ratio = |own: f64, theirs: Option<(f64, String)>| {
+        theirs.map_or_else(|| "-".into(), |(ms, how)| format!("{:.2} ({ms:.1} ms, {how})", own / ms))
     };
-    let header = [
-        "work",
-        "ms",
-        "floor",
-        "GFLOP",
-        "GFLOP/s",
-        "FLOP ratio",
-        "s ratio",
-        "s follow FLOPs",
-        "of PyTorch's best",
-    ];
-    printer.table(&header, &rows.iter().map(line).collect::<Vec<_>>())?;
+    vec![
+        format!("{} {} {}", row.work, row.what, row.precision),
+        format!("{:.1}", row.milliseconds),
+        format!("{:.1}", row.floor_milliseconds),
+        format!("{:.1}", row.gflop),
+        format!("{:.0}", row.gflop / row.milliseconds * 1e3),
+        format!("{:.3}", row.flop_ratio),
+        format!("{:.3}", row.seconds_ratio),
+        row.follows().map_or_else(|| "-".into(), |follows| format!("{follows:.2}")),
+        ratio(row.milliseconds, median),
+        ratio(row.best_milliseconds, best),
+    ]
+}
+
+fn print(rows: &[Row], torch: &[Value], profile: bool, printer: &mut Printer) -> Result<()> {
+    printer.table(&HEADER, &rows.iter().map(|row| line(row, torch)).collect::<Vec<_>>())?;
     for row in rows.iter().filter(|_| profile) {
         printer.text(&format!(
             "\n{} {} {}: {:.1} MB saved for backward",
@@ -189,7 +231,7 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
     engine.kernels = Box::new(Timed(timings.clone()));
     let mut rows: Vec<Row> = Vec::new();
     // `times` it was run since the timings were last taken.
-    let mut row = |what, seconds: f64, times: usize, products: &Flops, update: u64, saved: usize| {
+    let mut row = |what, seconds: Seconds, times: usize, products: &Flops, update: u64, saved: usize| {
         let mut kernels: Vec<KernelRow> = timings
             .take()
             .into_iter()
@@ -208,7 +250,8 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
             work: work.name(),
             what,
             precision: name_of(precision),
-            milliseconds: seconds * 1e3,
+            milliseconds: seconds.median * 1e3,
+            best_milliseconds: seconds.best * 1e3,
             gflop: (products.total() + update) as f64 / 1e9,
             flop_ratio: f64::NAN,
             seconds_ratio: f64::NAN,
@@ -220,11 +263,11 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
 
     let nothing = vec![Needs::default(); model.sites().len()];
     let mut times = 0;
-    let seconds = median_seconds(time, || {
+    let taken = seconds(time, || {
         model.forward(&engine, &inputs, &nothing, &mut Tape::default());
         times += 1;
     });
-    row("forward", seconds, times, &model.products(&extent, &nothing).iter().collect(), 0, 0);
+    row("forward", taken, times, &model.products(&extent, &nothing).iter().collect(), 0, 0);
 
     let raw = [("model", "."), ("data", "."), ("task", "text-classification")];
     let mut recipe = RawRecipe::default();
@@ -240,7 +283,7 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
         let mut sizes = vec![StepSize::default(); components.len()];
         case.active.iter().for_each(|&i| sizes[i] = StepSize { learning_rate: 1e-5, active: true });
         let (mut times, mut saved) = (0, 0);
-        let seconds = median_seconds(time, || {
+        let taken = seconds(time, || {
             gradients.clear();
             let mut tape = Tape::default();
             let mut logits = model.forward(&engine, &inputs, &needs, &mut tape);
@@ -254,7 +297,7 @@ fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Resu
         });
         let products: Flops = model.products(&extent, &needs).iter().collect();
         let scalars: u64 = case.active.iter().map(|&i| components[i].parameters as u64).sum();
-        row(case.what, seconds, times, &products, rgft_core::ledger::ADAMW_FLOPS * scalars, saved);
+        row(case.what, taken, times, &products, rgft_core::ledger::ADAMW_FLOPS * scalars, saved);
     }
     let full = rows.iter().find(|row| row.what == "full step").map(|row| (row.gflop, row.milliseconds));
     if let Some((gflop, milliseconds)) = full {

@@ -14,7 +14,7 @@
 mod gather;
 pub(crate) mod grid;
 mod identity;
-mod place;
+pub(crate) mod place;
 mod records;
 pub(crate) mod results;
 mod run;

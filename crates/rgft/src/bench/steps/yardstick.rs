@@ -54,10 +54,9 @@ pub(super) fn measure(
     Ok(rows)
 }
 
-/// PyTorch's fastest setting for `what`: `(milliseconds, setting)`.
-pub(super) fn best_of(torch: &[Value], what: &str) -> Option<(f64, String)> {
-    let same = torch.iter().filter(|row| row["what"] == what);
-    let times =
-        same.filter_map(|row| Some((row["median_ms"].as_f64()?, row["setting"].as_str()?.to_string())));
+/// PyTorch's fastest setting for `what`, by the key `of`: `(milliseconds, setting)`.
+pub(super) fn best_of(torch: &[Value], work: &str, what: &str, of: &str) -> Option<(f64, String)> {
+    let same = torch.iter().filter(|row| row["work"] == work && row["what"] == what);
+    let times = same.filter_map(|row| Some((row[of].as_f64()?, row["setting"].as_str()?.to_string())));
     times.min_by(|a, b| a.0.total_cmp(&b.0))
 }

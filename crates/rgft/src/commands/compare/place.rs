@@ -23,7 +23,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), TrainError> {
 }
 
 /// The processor, as it calls itself, and the widest vectors that it has: one name covers several generations.
-pub(super) fn machine() -> String {
+pub(crate) fn machine() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;
@@ -39,7 +39,7 @@ pub(super) fn machine() -> String {
 }
 
 /// The commit of the working directory, with a mark where its sources were changed; `None` outside of this project.
-pub(super) fn commit() -> Option<String> {
+pub(crate) fn commit() -> Option<String> {
     if !Path::new("crates/rgft/Cargo.toml").is_file() {
         return None;
     }
