@@ -1,4 +1,4 @@
-//! Products of matrices on tiles: B is rounded and packed into panels, then each task packs its rows of A and multiplies.
+//! Products of matrices on tiles: both operands are rounded and packed into panels, then multiplied task by task.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -20,8 +20,7 @@ const TASK_PANELS: usize = 8;
 const SERIAL_LINES: usize = 1024;
 
 thread_local! {
-    static PACKED: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-    static OF_TASK: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static PACKED: RefCell<[Vec<Line>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
     static SPARE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -37,7 +36,7 @@ impl Panels {
     /// `b` `[k, n]`.
     pub(crate) fn new(b: Mat, threads: usize) -> Self {
         let mut lines = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
-        pack_panels(b.t(), &mut lines, threads);
+        pack_panels(b.t(), Side::Right, &mut lines, threads);
         Self { lines, shape: b.shape() }
     }
 }
@@ -55,25 +54,30 @@ impl Drop for Panels {
 /// To be called only where tiles are available, which [`is_available`] has asked for, and with `k > 0`.
 pub(crate) fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
     // Taken, not borrowed: while rayon waits inside the product, this thread may start another one.
-    let mut of_b = PACKED.take();
-    multiply_tasks(a, pack_panels(b.t(), &mut of_b, threads), c, accumulate, threads);
-    PACKED.set(of_b);
+    let [mut of_a, mut of_b] = PACKED.take();
+    let of_b_lines = pack_panels(b.t(), Side::Right, &mut of_b, threads);
+    let of_a_lines = pack_panels(a, Side::Left, &mut of_a, threads);
+    multiply_tasks([of_a_lines, of_b_lines], a.cols, c, accumulate, threads);
+    PACKED.set([of_a, of_b]);
 }
 
 /// [`gemm`] with B packed before. The bits are the same.
 pub(crate) fn gemm_packed(a: Mat, b: &Panels, c: MatMut, accumulate: bool, threads: usize) {
     assert!(b.shape == (a.cols, c.cols), "{:?} panels for {:?} into {:?}", b.shape, a.shape(), c.shape());
-    multiply_tasks(a, &b.lines, c, accumulate, threads);
+    let [mut of_a, of_b] = PACKED.take();
+    let of_a_lines = pack_panels(a, Side::Left, &mut of_a, threads);
+    multiply_tasks([of_a_lines, &b.lines], a.cols, c, accumulate, threads);
+    PACKED.set([of_a, of_b]);
 }
 
-/// Packs `source`, `[columns of B, k]`, into panels.
-fn pack_panels<'l>(source: Mat, lines: &'l mut Vec<Line>, threads: usize) -> &'l [Line] {
+/// Packs `source`, `[rows of A or columns of B, k]`, into panels.
+fn pack_panels<'l>(source: Mat, side: Side, lines: &'l mut Vec<Line>, threads: usize) -> &'l [Line] {
     let (panels, steps) = (source.rows.div_ceil(PANEL), source.cols.div_ceil(STEP));
     let lines = room(lines, panels * steps * LINES);
     // Panels that are packed together.
     let together = TASK_PANELS.min(panels.div_ceil(threads));
     let chunk = together * steps * LINES;
-    let pack = |(i, lines): (usize, &mut [Line])| pack(source, i * together, Side::Right, lines);
+    let pack = |(i, lines): (usize, &mut [Line])| pack(source, i * together, side, lines);
     if threads > 1 && lines.len() > SERIAL_LINES {
         lines.par_chunks_mut(chunk).enumerate().for_each(pack);
     } else {
@@ -82,26 +86,21 @@ fn pack_panels<'l>(source: Mat, lines: &'l mut Vec<Line>, threads: usize) -> &'l
     lines
 }
 
-/// Multiplies A with packed panels of B. Each task packs its own rows of A, which stay in its cache.
-fn multiply_tasks(a: Mat, of_b: &[Line], c: MatMut, accumulate: bool, threads: usize) {
+/// Multiplies panels, task by task.
+fn multiply_tasks([of_a, of_b]: [&[Line]; 2], k: usize, c: MatMut, accumulate: bool, threads: usize) {
     let (m, n) = (c.rows, c.cols);
-    debug_assert!(is_available() && a.cols > 0);
-    let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), a.cols.div_ceil(STEP));
+    debug_assert!(is_available() && k > 0);
+    let (rows, columns, steps) = (m.div_ceil(PANEL), n.div_ceil(PANEL), k.div_ceil(STEP));
     let target = Target { data: c.data.as_mut_ptr(), row_stride: c.row_stride, rows: m, cols: n };
-    // Some rows of C in a task; a part of the columns, where that makes too few for the threads.
-    let tall = rows.div_ceil(2 * threads).min(TASK_PANELS);
-    let down = rows.div_ceil(tall);
-    let across = if down < threads { (2 * threads).div_ceil(down).min(columns) } else { 1 };
+    // Rows of C in tasks of whole blocks; columns too, where that makes too few for the threads.
+    let down = rows.div_ceil(TASK_PANELS);
+    let across = if threads > 1 { (2 * threads).div_ceil(down).min(columns) } else { 1 };
     let wide = columns.div_ceil(across);
     let task = |i: usize| {
-        let (first, left) = (i / across * tall, i % across * wide);
-        let rows = first..rows.min(first + tall);
+        let (first, left) = (i / across * TASK_PANELS, i % across * wide);
+        let rows = first..rows.min(first + TASK_PANELS);
         let columns = left.min(columns)..columns.min(left + wide);
-        let mut of_a = OF_TASK.take();
-        let lines = room(&mut of_a, rows.len() * steps * LINES);
-        pack(a, first, Side::Left, lines);
-        multiply_panels(target, rows, columns, [lines, of_b], steps, accumulate);
-        OF_TASK.set(of_a);
+        multiply_panels(target, rows, columns, [of_a, of_b], steps, accumulate);
     };
     if threads > 1 {
         (0..down * across).into_par_iter().for_each(task);
@@ -124,7 +123,7 @@ struct Target {
 #[allow(unsafe_code)]
 unsafe impl Sync for Target {}
 
-/// A part of C: `rows`, whose panels of A are given, with some panels of B.
+/// A part of C: some panels of A with some of B.
 #[allow(unsafe_code)]
 fn multiply_panels(
     target: Target,
@@ -143,7 +142,7 @@ fn multiply_panels(
         for column in columns.clone() {
             let b = &of_b[column * size + first * LINES..][..block * LINES];
             for row in rows.clone() {
-                let a = &of_a[(row - rows.start) * size + first * LINES..][..block * LINES];
+                let a = &of_a[row * size + first * LINES..][..block * LINES];
                 let (top, left) = (row * PANEL, column * PANEL);
                 let (height, width) = (PANEL.min(target.rows - top), PANEL.min(target.cols - left));
                 // SAFETY: the element at (top, left) is one of C.
