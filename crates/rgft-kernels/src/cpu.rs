@@ -1,5 +1,5 @@
 //! The CPU's kernels: one file per kernel, row-parallel with rayon, vectorised by the compiler for the widest
-//! instructions found at run time (`vectorised`). No kernel allocates; none knows a layer or a model.
+//! instructions found at run time (`vectorised!`). No kernel allocates; none knows a layer or a model.
 
 /// [`vectorised`] of a closure that is always inlined. One that is not is compiled once, for the oldest processor, and
 /// called from there; the compiler decides by size, so that it is just the long loops that go wrong.

@@ -2,7 +2,7 @@
 //!
 //! * `f32`: crate `gemm` (AVX-512, AVX2 + FMA, NEON, portable; chosen at run time).
 //! * `bf16`: operands are rounded to bf16 while they are copied, products are accumulated in f32 and stored
-//!   as f32: on tile registers (`amx.rs`) where there are any, for which no library was found; else crate `gemmkit`, whose
+//!   as f32: on tile registers (`amx/product.rs`) where there are any, for which no library was found; else crate `gemmkit`, whose
 //!   `vdpbf16ps` kernels need AVX512_BF16. Elsewhere bf16 has no hardware behind it and [`Precision::supported`] answers
 //!   `f32`.
 //!
@@ -91,12 +91,23 @@ pub fn pack(b: Mat, precision: Precision) -> Packed {
 /// # Panics
 /// If the shapes do not fit together.
 pub fn gemm_packed(a: Mat, b: Mat, packed: &Packed, c: MatMut, accumulate: bool, precision: Precision) {
+    check_shapes(a, b, &c);
     #[cfg(target_arch = "x86_64")]
-    if let (Some(panels), false) = (&packed.panels, a.rows == 0) {
+    if let (Some(panels), Precision::Bf16, false) = (&packed.panels, precision, a.rows == 0) {
         return amx::product::gemm_packed(a, panels, c, accumulate, threads_for(a, b));
     }
     let _ = packed;
     gemm(a, b, c, accumulate, precision);
+}
+
+fn check_shapes(a: Mat, b: Mat, c: &MatMut) {
+    assert!(
+        a.cols == b.rows && c.rows == a.rows && c.cols == b.cols,
+        "product of {:?} and {:?} into {:?}",
+        a.shape(),
+        b.shape(),
+        c.shape()
+    );
 }
 
 fn threads_for(a: Mat, b: Mat) -> usize {
@@ -109,13 +120,7 @@ pub fn gemm_serial(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Preci
 }
 
 fn gemm_on(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision, threads: usize) {
-    assert!(
-        a.cols == b.rows && c.rows == a.rows && c.cols == b.cols,
-        "product of {:?} and {:?} into {:?}",
-        a.shape(),
-        b.shape(),
-        c.shape()
-    );
+    check_shapes(a, b, &c);
     if c.rows == 0 || c.cols == 0 {
         return;
     }
@@ -382,6 +387,30 @@ mod tests {
             let whole = with(1);
             (2..6).for_each(|threads| assert_eq!(whole, with(threads), "{m}x{k}x{n} on {threads}"));
         }
+    }
+
+    #[test]
+    fn packing_before_changes_no_bit() {
+        let waves = |n: usize| -> Vec<f32> { (0..n).map(|i| (i as f32 * 0.7).sin()).collect() };
+        for (m, k, n) in [(64, 256, 1024), (3, 70, 40), (0, 5, 4), (33, 300, 65)] {
+            let (a, b, start) = (waves(m * k), waves(k * n), waves(m * n));
+            let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, n, k).t());
+            for precision in [Precision::F32, Precision::Bf16] {
+                let (mut once, mut packed) = (start.clone(), start.clone());
+                gemm(a, b, MatMut::new(&mut once, m, n), true, precision);
+                gemm_packed(a, b, &pack(b, precision), MatMut::new(&mut packed, m, n), true, precision);
+                assert!(once == packed, "{m}x{k}x{n} {precision:?}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "product of (4, 3)")]
+    fn packed_products_check_their_shapes() {
+        let (a, b, mut c) = ([0.0; 12], [0.0; 15], [0.0; 30]);
+        let (a, b) = (Mat::new(&a, 4, 3), Mat::new(&b, 3, 5));
+        let packed = pack(b, Precision::Bf16);
+        gemm_packed(a, b, &packed, MatMut::new(&mut c, 6, 5), false, Precision::Bf16);
     }
 
     #[test]

@@ -39,8 +39,12 @@ fn parse(word: &str) -> Result<Instructions, String> {
 }
 
 /// What kernels may use at most: what is asked for, read once.
+///
+/// # Panics
+/// Where that is no word that [`asked`] understands.
 pub(crate) fn allowed() -> Instructions {
-    static ALLOWED: LazyLock<Instructions> = LazyLock::new(|| asked().unwrap_or(Instructions::Avx512));
+    static ALLOWED: LazyLock<Instructions> =
+        LazyLock::new(|| asked().unwrap_or_else(|message| panic!("{message}")));
     *ALLOWED
 }
 

@@ -419,7 +419,7 @@ pub(crate) struct StepsArgs {
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// Write what was measured into this folder, as steps.json and a page with the table
+    /// Write what was measured into this folder, as steps.json and the table as steps.md
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 }

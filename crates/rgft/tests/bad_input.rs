@@ -600,3 +600,14 @@ fn divergence_in_the_last_step_is_no_success() {
         evaluates(&attempt.path("out"));
     }
 }
+
+#[test]
+fn instructions_that_do_not_exist() {
+    let output = rgft().args(["bench", "gemm", "--quick"]).env("RGFT_INSTRUCTIONS", "sse9").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        said.trim(),
+        "error: RGFT_INSTRUCTIONS is \"sse9\", expected \"avx512\", \"avx2\" or \"portable\""
+    );
+}

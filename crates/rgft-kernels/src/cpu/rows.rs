@@ -31,7 +31,8 @@ pub fn add_column_sums(x: &[f32], y: Option<&[f32]>, cols: usize, ranges: &[Rang
     if width == 0 {
         return;
     }
-    let task = (SUMMED_ELEMENTS / cols).max(1) * cols;
+    // Rows enough that partial sums are a small part of x.
+    let task = (SUMMED_ELEMENTS / cols).max(32) * cols;
     let add = |first: usize, sums: &mut [f32]| {
         let x = &x[first..x.len().min(first + task)];
         vectorised!(|| match y {

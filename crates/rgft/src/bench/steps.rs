@@ -4,6 +4,9 @@
 //! ```text
 //! floor = FLOPs of products / measured peak + bytes of all other kernels / measured bandwidth
 //! ```
+//!
+//! That is what a step takes if products cost nothing but multiplying and every pass reads and writes memory once; where its
+//! operands are still in a cache, a pass can take less.
 
 mod work;
 mod yardstick;
@@ -67,7 +70,7 @@ struct Row {
     flop_ratio: f64,
     /// Of the full step.
     seconds_ratio: f64,
-    /// What the machine's peak and bandwidth leave as the least.
+    /// What the machine's peak and bandwidth say that it takes.
     floor_milliseconds: f64,
     /// Of what forward saves for backward.
     saved_megabytes: f64,
@@ -129,7 +132,7 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
     Ok(())
 }
 
-/// `steps.json`, and a page with the table, in `folder`.
+/// `steps.json`, and the table as `steps.md`, in `folder`.
 fn record(folder: &Path, document: &Value, rows: &[Row], torch: &[Value], peak: Option<Peak>) -> Result<()> {
     let row_of = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut page = String::from("# Steps\n\n");
@@ -137,7 +140,7 @@ fn record(folder: &Path, document: &Value, rows: &[Row], torch: &[Value], peak: 
     if let Some(peak) = peak {
         let bf16 = peak.bf16_gflops.map_or_else(|| "none".into(), |gflops| format!("{gflops:.0} GFLOP/s"));
         page += &format!(
-            "Peak in registers: f32 {:.0} GFLOP/s, bf16 {bf16}; memory {:.1} GB/s. Medians in milliseconds; the floor is what peak and memory leave; *least of least* compares the fastest runs of both.\n\n",
+            "Peak in registers: f32 {:.0} GFLOP/s, bf16 {bf16}; memory {:.1} GB/s. Medians in milliseconds; the floor is what it takes at the peak, and memory's rate for all other passes; *least of least* compares the fastest runs of both.\n\n",
             peak.f32_gflops, peak.gigabytes_per_second,
         );
     }
@@ -146,7 +149,7 @@ fn record(folder: &Path, document: &Value, rows: &[Row], torch: &[Value], peak: 
     rows.iter().for_each(|row| page += &row_of(&line(row, torch)));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let json = serde_json::to_string_pretty(document)? + "\n";
-    for (name, text) in [("steps.json", &json), ("README.md", &page)] {
+    for (name, text) in [("steps.json", &json), ("steps.md", &page)] {
         let path = folder.join(name);
         rgft_nn::weights::write_whole(&path, text.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -47,6 +47,12 @@ impl WeightGradient<'_> {
         if wanted == 0 || patch == 0 {
             return;
         }
+        if self.window.places.contains(&0) {
+            if !add {
+                dw.fill(0.0);
+            }
+            return;
+        }
         let tile = match backend {
             #[cfg(target_arch = "x86_64")]
             Backend::Bf16Tiles => return super::bf16::add_weight_gradient(self, x, delta, dw, add),

@@ -65,7 +65,9 @@ pub(in crate::cpu::conv) fn correlate(
             offsets.clear();
             offsets.extend(planes.taps().flat_map(|tap| {
                 let first = planes.offset(tap) * of_tap;
-                (first..first + of_tap).map(|line| (line * size_of::<Line>()) as u32)
+                (first..first + of_tap).map(|line| {
+                    u32::try_from(line * size_of::<Line>()).expect("a piece of maps of less than 4 GiB")
+                })
             }));
             multiply(planes, lines, &offsets, packed_weights, Place { target, start, add }, y);
         }
@@ -89,6 +91,11 @@ fn multiply(planes: Planes, slab: &[Line], offsets: &[u32], packed: &[Line], pla
     let maps = place.target.maps;
     let wide = if maps.count <= TILE { TILE } else { PANEL };
     let (tall, stride) = (sums.len() / wide, pixel * size_of::<Line>());
+    let farthest = offsets.iter().max().map_or(0, |&offset| offset as usize / size_of::<Line>());
+    assert!(
+        planes.end().next_multiple_of(tall) * pixel + farthest <= slab.len(),
+        "a tap sees beyond its slab"
+    );
     configure();
     for (block, weights) in packed.chunks_exact(offsets.len() * wide).enumerate() {
         let channels = block * wide..maps.count.min((block + 1) * wide);

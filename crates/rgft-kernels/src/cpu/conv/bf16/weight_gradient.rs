@@ -191,7 +191,7 @@ impl Share<'_> {
             for (two, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
                 // Beside an odd last tile stands itself, and is not read.
                 let of_x = [2 * two, (2 * two + 1).min(tiles - 1)].map(first);
-                debug_assert!(of_x.iter().all(|x| x.len() > (steps * TILE - 1) * self.of_tap));
+                assert!(of_x.iter().all(|x| x.len() > (steps * TILE - 1) * self.of_tap));
                 // SAFETY: tiles are available and configured; from each tile's first pair on there are pairs for all
                 // steps, because x was written with two steps more than its planes have.
                 unsafe {
