@@ -17,6 +17,7 @@ mod probe;
 mod product;
 mod tape;
 mod tensor;
+mod tensor_files;
 pub mod weights;
 
 pub use adapter::Adapter;
@@ -30,3 +31,4 @@ pub use probe::{Activation, Blind, Observer, Passed, Probe};
 pub use product::{Flops, Pass, Product};
 pub use tape::Tape;
 pub use tensor::{Arena, Tensor};
+pub use tensor_files::{FileTensor, TensorFiles};

@@ -1,22 +1,23 @@
 //! Weights on disk: safetensors in the public layouts, whole or sharded.
 //!
-//! A checkpoint is read and checked completely before a model is built from it, and written beside its final
-//! name and renamed, so a crash leaves the old file whole.
+//! Tensors are read one at a time, as a model takes them ([`TensorFiles`]), so loading needs no more memory than the model
+//! and its largest tensor. A checkpoint is written beside its final name and renamed, so a crash leaves the old file whole.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensorError;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, View};
 
 use crate::NnError;
 use crate::models::HeadRequest;
 use crate::parameters::{Parameter, Stored as Placement};
+use crate::tensor_files::{FileTensor, TensorFiles};
 
-/// Named tensors, in their stored types; borrowed where they are only written.
+/// Named tensors to write, in their stored types; borrowed where they can be.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint<'a> {
     tensors: Vec<Stored<'a>>,
@@ -50,34 +51,6 @@ impl View for &Stored<'_> {
 }
 
 impl<'a> Checkpoint<'a> {
-    /// Reads `model.safetensors` of a folder, or all shards that `model.safetensors.index.json` names.
-    ///
-    /// # Errors
-    /// If a file is missing, truncated or no safetensors.
-    pub fn read(folder: &Path) -> Result<Self, NnError> {
-        let mut checkpoint = Self::default();
-        for path in weight_files(folder)? {
-            checkpoint.read_file(&path)?;
-        }
-        Ok(checkpoint)
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<(), NnError> {
-        let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.into(), source })?;
-        let damaged = |reason: String| NnError::Safetensors { path: path.into(), reason };
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        for (name, view) in file.iter() {
-            let stored = Stored {
-                name: name.into(),
-                dtype: view.dtype(),
-                shape: view.shape().to_vec(),
-                bytes: Cow::Owned(view.data().to_vec()),
-            };
-            self.push(stored);
-        }
-        Ok(())
-    }
-
     fn push(&mut self, stored: Stored<'a>) {
         match self.by_name.get(&stored.name) {
             Some(&i) => self.tensors[i] = stored,
@@ -254,11 +227,11 @@ impl Init {
 /// Scalars of the largest tensor that is made: 16 GiB of them are a mistake in `config.json`.
 const MOST_SCALARS: usize = 1 << 32;
 
-/// Hands out a checkpoint's tensors as f32, checked, and remembers which were used.
+/// Hands out the tensors of files as f32, checked, and remembers which were used.
 pub struct Weights<'a> {
     folder: &'a Path,
-    checkpoint: &'a Checkpoint<'static>,
-    used: Vec<bool>,
+    files: &'a TensorFiles,
+    used: BTreeSet<String>,
     seed: u64,
     random: bool,
     new_head: bool,
@@ -266,23 +239,23 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Tensors of `checkpoint`, which was read from `folder` for what is requested.
-    pub fn new(folder: &'a Path, checkpoint: &'a Checkpoint<'static>, request: &HeadRequest) -> Self {
+    /// What is read of `folder` for what is requested: nothing, where the weights are random.
+    ///
+    /// # Errors
+    /// If a file is missing, truncated or no safetensors.
+    pub fn files(folder: &Path, request: &HeadRequest) -> Result<TensorFiles, NnError> {
+        if request.random { Ok(TensorFiles::default()) } else { TensorFiles::of_folder(folder) }
+    }
+
+    /// Tensors of `files`, which are those of `folder`, for what is requested.
+    pub fn new(folder: &'a Path, files: &'a TensorFiles, request: &HeadRequest) -> Self {
         let HeadRequest { seed, random, new_head, .. } = *request;
-        Self {
-            folder,
-            checkpoint,
-            used: vec![false; checkpoint.tensors.len()],
-            seed,
-            random,
-            new_head,
-            drawn: 0,
-        }
+        Self { folder, files, used: BTreeSet::new(), seed, random, new_head, drawn: 0 }
     }
 
     /// Whether there is a tensor called `name`.
     pub fn contains(&self, name: &str) -> bool {
-        self.checkpoint.by_name.contains_key(name)
+        self.files.get(name).is_some()
     }
 
     /// The tensor called by one of `aliases`, as f32, and whether it had to be initialised.
@@ -302,13 +275,14 @@ impl<'a> Weights<'a> {
             return Err(NnError::TooLarge { folder, name, shape: shape.to_vec() });
         };
         match (found, init) {
-            (Some(i), Init::Outputs(_)) if self.new_head => self.used[i] = true,
-            (Some(i), _) if init.is_fresh() && self.checkpoint.tensors[i].shape != shape => {
-                self.used[i] = true;
+            (Some((name, _)), Init::Outputs(_)) if self.new_head => drop(self.used.insert(name)),
+            (Some((name, tensor)), _) if init.is_fresh() && tensor.shape != shape => {
+                self.used.insert(name);
             }
-            (Some(i), _) => {
-                self.used[i] = true;
-                return Ok((self.to_f32(&self.checkpoint.tensors[i], shape)?, false));
+            (Some((name, tensor)), _) => {
+                let data = self.to_f32(&name, tensor, shape)?;
+                self.used.insert(name);
+                return Ok((data, false));
             }
             (None, _) if init.is_fresh() => {}
             (None, _) if self.random => {}
@@ -333,9 +307,7 @@ impl<'a> Weights<'a> {
 
     /// A tensor of the file that says nothing: it is neither read nor written back.
     pub fn discard(&mut self, name: &str) {
-        if let Some(&at) = self.checkpoint.by_name.get(name) {
-            self.used[at] = true;
-        }
+        self.used.insert(name.into());
     }
 
     /// A number of a tensor that cannot be.
@@ -344,27 +316,35 @@ impl<'a> Weights<'a> {
     }
 
     /// By name, or by the names that old checkpoints give to a norm's parameters.
-    fn find(&self, name: &str) -> Option<usize> {
+    fn find(&self, name: &str) -> Option<(String, &'a FileTensor)> {
         let old =
             name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
-        [name, &old].into_iter().find_map(|name| self.checkpoint.by_name.get(name).copied())
+        [name, &old].into_iter().find_map(|name| Some((name.to_string(), self.files.get(name)?)))
     }
 
-    fn to_f32(&self, stored: &Stored<'_>, shape: &[usize]) -> Result<Vec<f32>, NnError> {
-        let (folder, name) = (self.folder.to_path_buf(), stored.name.clone());
-        if stored.shape != shape {
-            let (found, expected) = (stored.shape.clone(), shape.to_vec());
+    fn to_f32(&self, name: &str, tensor: &FileTensor, shape: &[usize]) -> Result<Vec<f32>, NnError> {
+        let (folder, name) = (self.folder.to_path_buf(), name.to_string());
+        if tensor.shape != shape {
+            let (found, expected) = (tensor.shape.clone(), shape.to_vec());
             return Err(NnError::Shape { folder, name, found, expected });
         }
-        let bytes = &stored.bytes;
-        let words16 = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        let data: Vec<f32> = match stored.dtype {
+        let words16 = |bytes: Vec<u8>, widen: fn(u16) -> f32| -> Vec<f32> {
+            bytes.chunks_exact(2).map(|b| widen(u16::from_le_bytes([b[0], b[1]]))).collect()
+        };
+        let data: Vec<f32> = match tensor.dtype {
             Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+                let mut data = vec![0.0f32; tensor.scalars()];
+                self.files.read_into(tensor, bytemuck::cast_slice_mut(&mut data))?;
+                if cfg!(target_endian = "big") {
+                    data.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+                }
+                data
             }
-            Dtype::BF16 => words16().map(|w| half::bf16::from_bits(w).to_f32()).collect(),
-            Dtype::F16 => words16().map(|w| half::f16::from_bits(w).to_f32()).collect(),
-            Dtype::F64 => bytes
+            Dtype::BF16 => words16(self.files.read(tensor)?, |w| half::bf16::from_bits(w).to_f32()),
+            Dtype::F16 => words16(self.files.read(tensor)?, |w| half::f16::from_bits(w).to_f32()),
+            Dtype::F64 => self
+                .files
+                .read(tensor)?
                 .chunks_exact(8)
                 .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
                 .collect(),
@@ -380,17 +360,23 @@ impl<'a> Weights<'a> {
     fn nearest(&self, name: &str) -> Option<String> {
         let shared =
             |other: &str| name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
-        let best = self.checkpoint.names().max_by_key(|other| (shared(other), Reverse(*other)))?;
+        let names = self.files.iter().map(|(name, _)| name);
+        let best = names.max_by_key(|other| (shared(other), Reverse(*other)))?;
         (shared(best) >= 8).then(|| best.to_string())
     }
 
     /// The tensors that nobody took, renamed.
-    pub fn unused(&self, rename: impl Fn(&str) -> String) -> Checkpoint<'static> {
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn unused(&self, rename: impl Fn(&str) -> String) -> Result<Checkpoint<'static>, NnError> {
         let mut rest = Checkpoint::default();
-        for (stored, _) in self.checkpoint.tensors.iter().zip(&self.used).filter(|(_, used)| !**used) {
-            rest.push(Stored { name: rename(&stored.name), ..stored.clone() });
+        for (name, tensor) in self.files.iter().filter(|(name, _)| !self.used.contains(*name)) {
+            let bytes = Cow::Owned(self.files.read(tensor)?);
+            let (dtype, shape) = (tensor.dtype, tensor.shape.clone());
+            rest.push(Stored { name: rename(name), dtype, shape, bytes });
         }
-        rest
+        Ok(rest)
     }
 }
 

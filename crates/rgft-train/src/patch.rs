@@ -33,7 +33,6 @@ mod merge;
 mod pieces;
 mod slices;
 mod summary;
-mod tensor_files;
 mod widening;
 
 #[cfg(test)]

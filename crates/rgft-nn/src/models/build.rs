@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
 
     /// The tensors that nobody took, to be written back: under the optional prefix, but for those of a head, whose names
     /// begin with one of `heads`.
-    pub(crate) fn unused(&self, heads: &[&str]) -> Checkpoint<'static> {
+    pub(crate) fn unused(&self, heads: &[&str]) -> Result<Checkpoint<'static>, NnError> {
         let prefix = self.optional_prefix;
         self.weights.unused(|name| {
             let stays = name.starts_with(prefix) || heads.iter().any(|head| name.starts_with(head));

@@ -14,7 +14,7 @@ use crate::NnError;
 use crate::layers::image_head::ImageHead;
 use crate::layers::{Block, Stem};
 use crate::models::{HeadRequest, Level, Model};
-use crate::weights::{Checkpoint, Init};
+use crate::weights::Init;
 
 /// A square convolution that keeps the size of maps but for its stride.
 pub(super) fn square(input: usize, output: usize, kernel: usize, stride: usize, groups: usize) -> ConvShape {
@@ -43,11 +43,6 @@ impl Common {
         })
     }
 
-    /// What is read of a folder.
-    pub(super) fn checkpoint(folder: &Path, request: &HeadRequest) -> Result<Checkpoint<'static>, NnError> {
-        if request.random { Ok(Checkpoint::default()) } else { Checkpoint::read(folder) }
-    }
-
     /// Puts a head on what is built, and makes a model of it.
     pub(super) fn finish(
         self,
@@ -61,7 +56,7 @@ impl Common {
         let classifier = builder.linear(classifier, channels, self.outputs, true, init)?;
         let head = Box::new(ImageHead { classifier, dropout });
         blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
-        let unused = builder.weights.unused(str::to_string);
+        let unused = builder.weights.unused(str::to_string)?;
         let Builder { parameters, sites, .. } = builder;
         let mut config = values;
         config["num_labels"] = json!(self.outputs);

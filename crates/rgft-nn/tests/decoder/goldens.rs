@@ -3,7 +3,7 @@
 use rgft_core::Slices;
 use rgft_nn::models::{self, Grain, HeadRequest, Model};
 use rgft_nn::weights::{Checkpoint, Init, Weights};
-use rgft_nn::{Gradients, Parameter, Product};
+use rgft_nn::{Gradients, Parameter, Product, TensorFiles};
 use serde_json::Value;
 
 use super::pytorch::{Optimizer, close, flat};
@@ -48,7 +48,10 @@ fn logits_loss_and_all_gradients_are_pytorchs() {
         let found = as_stored(&model, &gradients);
         let expected = golden["gradients"].as_object().unwrap();
         assert_eq!(found.names().count(), expected.len(), "{name}: every tensor has a golden gradient");
-        let mut weights = Weights::new("gradients".as_ref(), &found, &HeadRequest::default());
+        let folder = tempfile::tempdir().unwrap();
+        found.write(&folder.path().join("model.safetensors")).unwrap();
+        let files = TensorFiles::of_folder(folder.path()).unwrap();
+        let mut weights = Weights::new(folder.path(), &files, &HeadRequest::default());
         for (tensor, expected) in expected {
             let found = weights.take(&[tensor], &shape_of(expected), Init::Normal(0.0)).unwrap().0;
             close(&found, &flat(expected), 2e-4, &format!("{name} {tensor}"));

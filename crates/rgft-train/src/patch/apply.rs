@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use rgft_nn::TensorFiles;
+
 use super::format::{Change, Patch};
 use super::pieces::Piece;
-use super::tensor_files::TensorFiles;
 use super::{PatchError, files, fingerprint, pieces};
 
 impl Patch {

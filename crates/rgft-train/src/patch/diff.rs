@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use rgft_nn::{FileTensor, TensorFiles};
+
 use super::format::{self, Change, Description, Patch};
 use super::pieces::Piece;
 use super::slices::{Selection, xor};
-use super::tensor_files::{Tensor, TensorFiles};
 use super::widening::Widening;
 use super::{PatchError, files, fingerprint};
 
@@ -60,18 +61,18 @@ fn name_of(folder: &Path) -> String {
 
 /// The tensors that stand in both models: the fine-tuned name, both tensors, what changes. Equal names first; then those whose base
 /// name lacks a prefix (`bert.`) or has it in excess, or is the old one of a norm's parameter.
-fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, [&'a Tensor; 2], Change)> {
+fn pairs<'a>(base: &'a TensorFiles, tuned: &'a TensorFiles) -> Vec<(&'a str, [&'a FileTensor; 2], Change)> {
     let pair =
         |name, base_name, base, tuned| Some((name, [base, tuned], Change::between(base_name, base, tuned)?));
     let mut pairs = Vec::new();
-    let mut left: Vec<(&str, &Tensor)> = Vec::new();
+    let mut left: Vec<(&str, &FileTensor)> = Vec::new();
     for (name, tensor) in tuned.iter() {
         match base.get(name) {
             None => left.push((name, tensor)),
             Some(own) => pairs.extend(pair(name, name, own, tensor)),
         }
     }
-    let mut free: BTreeMap<&str, &Tensor> =
+    let mut free: BTreeMap<&str, &FileTensor> =
         base.iter().filter(|(name, _)| tuned.get(name).is_none()).collect();
     for (name, tensor) in left {
         let alike = |base: &str| {

@@ -1,11 +1,11 @@
 //! SHA-256 of tensors: names, types, shapes and scalars in the order of the names, whatever files they stand in.
 
+use rgft_nn::TensorFiles;
 use safetensors::tensor::Dtype;
 use sha2::{Digest, Sha256};
 
 use super::PatchError;
 use super::pieces::Piece;
-use super::tensor_files::TensorFiles;
 
 /// Of all tensors of `files`.
 pub(crate) fn of_files(files: &TensorFiles) -> Result<String, PatchError> {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rgft_nn::{FileTensor, TensorFiles};
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::Piece;
 use super::slices::{Axis, Selection, Size};
-use super::tensor_files::{Tensor, TensorFiles};
 use super::widening::Widening;
 use super::{PatchError, files, fingerprint, pieces};
 
@@ -68,7 +68,7 @@ pub(crate) struct Change {
 
 impl Change {
     /// From tensor `base` of the base to `tuned`; nothing if their difference cannot be told.
-    pub(crate) fn between(name: &str, base: &Tensor, tuned: &Tensor) -> Option<Self> {
+    pub(crate) fn between(name: &str, base: &FileTensor, tuned: &FileTensor) -> Option<Self> {
         Some(Self {
             shape: tuned.shape.clone(),
             dtype: tuned.dtype,

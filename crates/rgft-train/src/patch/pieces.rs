@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::Path;
 
 use rgft_nn::weights::write_beside;
+use rgft_nn::{FileTensor, TensorFiles};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::PatchError;
-use super::tensor_files::{Tensor, TensorFiles};
 
 /// A tensor, as what it is and what makes its bytes.
 pub(crate) struct Piece<'a> {
@@ -27,7 +27,7 @@ impl<'a> Piece<'a> {
     }
 
     /// `tensor` of `files`, as it stands.
-    pub(crate) fn copy(name: String, files: &'a TensorFiles, tensor: &'a Tensor) -> Self {
+    pub(crate) fn copy(name: String, files: &'a TensorFiles, tensor: &'a FileTensor) -> Self {
         let source = Box::new(|| Ok(files.read(tensor)?));
         Self { name, dtype: tensor.dtype, shape: tensor.shape.clone(), source }
     }

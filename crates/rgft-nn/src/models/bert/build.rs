@@ -20,7 +20,7 @@ use crate::layers::norm::Norm;
 use crate::models::build::{Builder, push_layer};
 use crate::models::config_keys::ConfigKeys;
 use crate::models::{HeadRequest, Level, Model, Pooling};
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 /// Key under which `config.json` remembers how the head pools, which `transformers` has no word for.
 const POOLING_KEY: &str = "rgft_pooling";
@@ -120,8 +120,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config.attention_dropout = dropout;
         config.head_dropout = dropout;
     }
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let pooling = pooling_of(&config, &values, &weights, request);
     let outputs = match request.outputs {
         Some(outputs) => outputs,
@@ -143,7 +143,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
     let (dense, _, classifier) = config.head_paths();
-    let unused = builder.unused(&[dense, classifier, "cls."]);
+    let unused = builder.unused(&[dense, classifier, "cls."])?;
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!([config.architecture()]);

@@ -17,7 +17,7 @@ use crate::models::build::{Builder, push_layer};
 use crate::models::config_keys::ConfigKeys;
 use crate::models::{HeadRequest, Level, Model, SiteKind};
 use crate::parameters::Stored;
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 /// The numbers that shape the model.
 #[derive(Clone, Debug)]
@@ -142,8 +142,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config.residual_dropout = dropout;
         config.embedding_dropout = dropout;
     }
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let mut builder = Builder::new(weights, "transformer.");
 
     let (width, longest, init) = (config.hidden, config.positions, Init::Normal(config.initializer_range));
@@ -165,7 +165,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         Box::new(builder.lm_head(norm, config.tied.then_some(table), width, config.vocabulary, init)?);
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.unused(&["lm_head."]);
+    let unused = builder.unused(&["lm_head."])?;
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!(["GPT2LMHeadModel"]);

@@ -17,7 +17,7 @@ use crate::layers::rms_norm::RmsNorm;
 use crate::layers::token_stem::TokenStem;
 use crate::models::build::{Builder, push_layer};
 use crate::models::{HeadRequest, Level, Model, SiteKind};
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 impl Builder<'_> {
     fn rms_norm(&mut self, path: &str, width: usize, epsilon: f32) -> Result<RmsNorm, NnError> {
@@ -83,8 +83,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     if let Some(dropout) = request.dropout {
         config.attention_dropout = dropout;
     }
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let mut builder = Builder::new(weights, "model.");
 
     let (rows, width) = (config.vocabulary, config.hidden);
@@ -106,7 +106,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         Box::new(builder.lm_head(norm, config.tied.then_some(table), width, config.vocabulary, init)?);
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.unused(&["lm_head."]);
+    let unused = builder.unused(&["lm_head."])?;
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!([config.architecture()]);

@@ -126,8 +126,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let stem_channels = divisible(keys.size("stem_channels", Some(32))?, multiplier);
     let last_channels = divisible(keys.size("last_channel", Some(1280))?, multiplier.max(1.0));
     let common = Common::read(folder, &values, request)?;
-    let checkpoint = Common::checkpoint(folder, request)?;
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let names = if weights.contains("conv_stem.weight") { Names::Timm } else { Names::Torchvision };
     let mut builder = Builder::new(weights, "");
     let mut unit = |name: &str, paths: Paths, shape, clip| {

@@ -17,7 +17,7 @@ use crate::models::build::Builder;
 use crate::models::config_keys::ConfigKeys;
 use crate::models::encoder_blocks::{EncoderShape, LayerNames};
 use crate::models::{HeadRequest, Level, Model};
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 const NAMES: LayerNames = LayerNames {
     attention_norm: "attention_norm",
@@ -92,8 +92,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let horizon = request.outputs.unwrap_or(stored);
     let (layers, head_dropout) = (keys.size("num_layers", None)?, probability("head_dropout")?);
 
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let mut builder = Builder::new(weights, "");
     let block = Box::new(windows.stem(&mut builder, &shape)?) as Box<dyn Stem>;
     let stem = Level { name: "embeddings".into(), kind: ComponentKind::Embedding, layer: None, block };
@@ -107,7 +107,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let head = Box::new(ForecastHead { map, instance_norm, dropout: head_dropout });
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.weights.unused(str::to_string);
+    let unused = builder.weights.unused(str::to_string)?;
     let Builder { parameters, sites, .. } = builder;
     let mut config = values;
     config["horizon"] = json!(horizon);

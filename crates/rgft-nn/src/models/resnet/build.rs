@@ -23,8 +23,8 @@ use crate::weights::Weights;
 pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Result<Model, NnError> {
     let config = Config::read(folder, &values)?;
     let common = Common::read(folder, &values, request)?;
-    let checkpoint = Common::checkpoint(folder, request)?;
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let mut builder = Builder::new(weights, "");
 
     let width = config.widths[0];

@@ -20,7 +20,7 @@ use crate::layers::window_stem::WindowStem;
 use crate::layers::{Block, Stem};
 use crate::models::build::Builder;
 use crate::models::{HeadRequest, Level, Model, SiteKind};
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 impl Builder<'_> {
     /// `W` `[gates·hidden, input]` and `b` of layer `path`, `side` `ih` or `hh`; `end` `l0` or `l0_reverse`.
@@ -111,8 +111,8 @@ fn deviation(n: usize) -> f32 {
 /// If a key, tensor or shape is wrong.
 pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Result<Model, NnError> {
     let config = Config::read(folder, &values, request)?;
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let mut builder = Builder::new(Weights::new(folder, &checkpoint, request), "");
+    let files = Weights::files(folder, request)?;
+    let mut builder = Builder::new(Weights::new(folder, &files, request), "");
 
     let (name, stem) = builder.rnn_stem(&config)?;
     let stem = Level { name: name.into(), kind: ComponentKind::Embedding, layer: None, block: stem };
@@ -139,7 +139,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
             context
         }
     };
-    let unused = builder.weights.unused(str::to_string);
+    let unused = builder.weights.unused(str::to_string)?;
     let Builder { parameters, sites, .. } = builder;
     Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
 }

@@ -20,7 +20,7 @@ use crate::models::config_keys::ConfigKeys;
 use crate::models::encoder_blocks::{EncoderShape, LayerNames};
 use crate::models::{HeadRequest, Level, Model, Pooling, SiteKind};
 use crate::parameters::Stored;
-use crate::weights::{Checkpoint, Init, Weights};
+use crate::weights::{Init, Weights};
 
 /// Key under which `config.json` remembers how the head pools, which `transformers` has no word for.
 const POOLING_KEY: &str = "rgft_pooling";
@@ -129,8 +129,8 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let outputs = request.outputs.unwrap_or(stored);
     let layers = keys.size("num_hidden_layers", Some(12))?;
 
-    let checkpoint = if request.random { Checkpoint::default() } else { Checkpoint::read(folder)? };
-    let weights = Weights::new(folder, &checkpoint, request);
+    let files = Weights::files(folder, request)?;
+    let weights = Weights::new(folder, &files, request);
     let mut builder = Builder::new(weights, "vit.");
     let stem = Box::new(pictures.stem(&mut builder, &shape)?) as Box<dyn Stem>;
     let longest = 1 + (pictures.height / pictures.patch) * (pictures.width / pictures.patch);
@@ -144,7 +144,7 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let head = Box::new(Head { pool, dense: None, classifier, dropout: 0.0 });
     blocks.push(Level { name: "head".into(), kind: ComponentKind::TaskHead, layer: None, block: head });
 
-    let unused = builder.unused(&["classifier."]);
+    let unused = builder.unused(&["classifier."])?;
     let Builder { parameters, sites, .. } = builder;
     let mut config = values;
     config["architectures"] = json!(["ViTForImageClassification"]);

@@ -1,48 +1,56 @@
-//! Tensors in safetensors files, read one at a time.
+//! Tensors in safetensors files, read one at a time: what is in memory is never a whole file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rgft_nn::NnError;
-use rgft_nn::weights::weight_files;
 use safetensors::tensor::{Dtype, Metadata};
+
+use crate::NnError;
+use crate::weights::weight_files;
 
 /// Bytes of the longest header that is read, as the format has it.
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Where a tensor stands, and what it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Tensor {
-    pub(crate) dtype: Dtype,
-    pub(crate) shape: Vec<usize>,
+pub struct FileTensor {
+    /// The type of its scalars.
+    pub dtype: Dtype,
+    /// Its shape in the file.
+    pub shape: Vec<usize>,
     file: usize,
     at: u64,
     bytes: usize,
 }
 
-impl Tensor {
-    pub(crate) fn bytes(&self) -> usize {
+impl FileTensor {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn scalars(&self) -> usize {
+    /// Number of its scalars.
+    pub fn scalars(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
 /// The tensors of one file, or of all shards of a model.
 #[derive(Debug, Default)]
-pub(crate) struct TensorFiles {
+pub struct TensorFiles {
     files: Vec<(PathBuf, File)>,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, FileTensor>,
     metadata: BTreeMap<String, String>,
 }
 
 impl TensorFiles {
-    /// The weights of a model folder.
-    pub(crate) fn of_folder(folder: &Path) -> Result<Self, NnError> {
+    /// The weights of a model folder: `model.safetensors`, or all shards that its index names.
+    ///
+    /// # Errors
+    /// If a file is missing, truncated or no safetensors.
+    pub fn of_folder(folder: &Path) -> Result<Self, NnError> {
         let mut all = Self::default();
         for path in weight_files(folder)? {
             all.add(&path)?;
@@ -51,14 +59,17 @@ impl TensorFiles {
     }
 
     /// The tensors of one file.
-    pub(crate) fn of_file(path: &Path) -> Result<Self, NnError> {
+    ///
+    /// # Errors
+    /// If it is missing, truncated or no safetensors.
+    pub fn of_file(path: &Path) -> Result<Self, NnError> {
         let mut all = Self::default();
         all.add(path)?;
         Ok(all)
     }
 
     /// The same files, for messages all called `path`.
-    pub(crate) fn called(mut self, path: &Path) -> Self {
+    pub fn called(mut self, path: &Path) -> Self {
         self.files.iter_mut().for_each(|file| file.0 = path.into());
         self
     }
@@ -89,7 +100,7 @@ impl TensorFiles {
         }
         for (name, info) in parsed.tensors() {
             let (begin, end) = info.data_offsets;
-            let tensor = Tensor {
+            let tensor = FileTensor {
                 dtype: info.dtype,
                 shape: info.shape.clone(),
                 file: self.files.len(),
@@ -105,26 +116,38 @@ impl TensorFiles {
     }
 
     /// All tensors, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &FileTensor)> {
         self.tensors.iter().map(|(name, tensor)| (&name[..], tensor))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Tensor> {
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Option<&FileTensor> {
         self.tensors.get(name)
     }
 
     /// What a header's metadata say under `key`.
-    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
+    pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
 
     /// The bytes of `tensor`.
-    pub(crate) fn read(&self, tensor: &Tensor) -> Result<Vec<u8>, NnError> {
-        let (path, mut file) = (&self.files[tensor.file].0, &self.files[tensor.file].1);
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn read(&self, tensor: &FileTensor) -> Result<Vec<u8>, NnError> {
         let mut bytes = vec![0; tensor.bytes];
-        file.seek(SeekFrom::Start(tensor.at))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|source| NnError::Io { path: path.clone(), source })?;
+        self.read_into(tensor, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// [`TensorFiles::read`] into `bytes`, as many as the tensor has.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn read_into(&self, tensor: &FileTensor, bytes: &mut [u8]) -> Result<(), NnError> {
+        let (path, mut file) = (&self.files[tensor.file].0, &self.files[tensor.file].1);
+        file.seek(SeekFrom::Start(tensor.at))
+            .and_then(|_| file.read_exact(bytes))
+            .map_err(|source| NnError::Io { path: path.clone(), source })
     }
 }
