@@ -51,6 +51,8 @@ pub struct Engine {
     statistics: RefCell<Vec<Statistic>>,
     log: RefCell<Option<Vec<Product>>>,
     observer: RefCell<Option<Rc<RefCell<dyn Observer>>>>,
+    /// Whether what passes now has passed before.
+    again: Cell<bool>,
     row_order: RefCell<Option<Vec<u32>>>,
 }
 
@@ -66,6 +68,7 @@ impl Engine {
             statistics: RefCell::default(),
             log: RefCell::default(),
             observer: RefCell::default(),
+            again: Cell::default(),
             row_order: RefCell::default(),
         }
     }
@@ -80,6 +83,20 @@ impl Engine {
         let mut tensor = self.arena.tensor(rows, cols);
         tensor.data_mut().fill(0.0);
         tensor
+    }
+
+    /// A tensor of the same numbers.
+    pub fn copy(&self, tensor: &Tensor) -> Tensor {
+        let mut copy = self.tensor(tensor.rows(), tensor.cols());
+        copy.data_mut().copy_from_slice(tensor.data());
+        copy
+    }
+
+    /// Runs `pass`, which repeats one that ran: it is counted, but observes nothing.
+    pub(crate) fn again(&self, pass: impl FnOnce()) {
+        self.again.set(true);
+        pass();
+        self.again.set(false);
     }
 
     /// What the passes from now on are for.
@@ -109,7 +126,9 @@ impl Engine {
 
     /// Remembers what a batch says of a running statistic.
     pub(crate) fn observe_statistic(&self, statistic: Statistic) {
-        self.statistics.borrow_mut().push(statistic);
+        if !self.again.get() {
+            self.statistics.borrow_mut().push(statistic);
+        }
     }
 
     /// What the batches since the last call said of running statistics.
@@ -142,7 +161,7 @@ impl Engine {
 
     /// Shows to the observer, if there is one, what passes a site.
     pub(crate) fn pass(&self, site: usize, passed: Passed) {
-        if let Some(observer) = &*self.observer.borrow() {
+        if let (Some(observer), false) = (&*self.observer.borrow(), self.again.get()) {
             observer.borrow_mut().pass(self, site, passed);
         }
     }

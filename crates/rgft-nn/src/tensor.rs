@@ -15,6 +15,25 @@ pub struct Arena(Arc<Mutex<Pool>>);
 struct Pool {
     free: Vec<Vec<f32>>,
     allocations: usize,
+    bytes: usize,
+    peak_bytes: usize,
+}
+
+impl Pool {
+    /// A new buffer of `n` floats. The largest free one that is a little too small goes for it, so that batches of many sizes
+    /// hold no more than the largest of them.
+    fn allocate(&mut self, n: usize) -> Vec<f32> {
+        let smaller = self.free.iter().enumerate().filter(|(_, b)| b.len() < n && b.len() >= n / 2);
+        if let Some((i, _)) = smaller.max_by_key(|(_, b)| b.len()) {
+            self.bytes -= size_of_val(&self.free.swap_remove(i)[..]);
+        }
+        self.allocations += 1;
+        // An eighth of slack, so that batches of slightly different size share buffers.
+        let data = vec![0.0; (n + n / 8).max(64)];
+        self.bytes += size_of_val(&data[..]);
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
+        data
+    }
 }
 
 impl Arena {
@@ -27,13 +46,21 @@ impl Arena {
         let best = fits.min_by_key(|(_, b)| b.len()).map(|(i, _)| i);
         let data = match best {
             Some(i) => pool.free.swap_remove(i),
-            None => {
-                pool.allocations += 1;
-                // An eighth of slack, so that batches of slightly different size share buffers.
-                vec![0.0; (n + n / 8).max(64)]
-            }
+            None => pool.allocate(n),
         };
         Tensor { data, rows, cols, arena: self.clone() }
+    }
+
+    /// Gives free buffers back to the heap.
+    pub fn release(&self) {
+        let mut pool = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let freed: usize = pool.free.drain(..).map(|data| size_of_val(&data[..])).sum();
+        pool.bytes -= freed;
+    }
+
+    /// The most bytes that its buffers, in use or free, ever took together.
+    pub fn peak_bytes(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).peak_bytes
     }
 
     /// How often the heap was asked for memory since the arena was made.
@@ -113,6 +140,19 @@ mod tests {
             assert_eq!((a.data().len(), b.data().len()), ((100 - step) * 30, 21));
         }
         assert_eq!(arena.allocations(), 2);
+    }
+
+    #[test]
+    fn batches_of_many_sizes_hold_what_the_largest_takes() {
+        let arena = Arena::default();
+        for rows in [100, 60, 130, 90, 170, 110, 200] {
+            drop([arena.tensor(rows, 30), arena.tensor(rows, 30), arena.tensor(1, 7)]);
+        }
+        let largest = 2 * (200 * 30 * 9 / 8) + 64;
+        assert_eq!(arena.peak_bytes(), 4 * largest);
+        arena.release();
+        drop(arena.tensor(200, 30));
+        assert_eq!(arena.peak_bytes(), 4 * largest);
     }
 
     #[test]

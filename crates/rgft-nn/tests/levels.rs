@@ -131,3 +131,45 @@ fn another_state_makes_other_outputs() {
         }
     }
 }
+
+/// Scalars that forward saves of the example.
+fn saved(model: &Model, example: &Example, engine: &Engine, needs: &[Needs]) -> usize {
+    let mut tape = Tape::default();
+    model.forward(engine, &example.inputs, needs, &mut tape);
+    tape.scalars()
+}
+
+#[test]
+fn recomputation_changes_no_bit_and_saves_what_enters_each_block() {
+    for (name, ..) in MODELS {
+        let (mut model, example) = build(name);
+        let extent = example.inputs.extent();
+        for cut in 0..model.levels() {
+            let engine = Engine::new(Precision::F32);
+            engine.set_dropout(Some(7));
+            let update = above(&model, cut);
+            let needs = model.needs(&update, cut, false);
+            model.set_recompute(false);
+            let plain = step(&model, &example, &engine, None, &needs, &update);
+            let statistics = engine.take_statistics();
+            let plainly_saved = saved(&model, &example, &engine, &needs);
+            engine.take_statistics();
+            model.set_recompute(true);
+            let again = step(&model, &example, &engine, None, &needs, &update);
+            assert_eq!(engine.take_statistics(), statistics, "{name} from {cut}: each statistic once");
+            assert_eq!((&again.0, &again.1), (&plain.0, &plain.1), "{name} from {cut}");
+            assert_eq!(again.2, sorted(model.products(&extent, &needs)), "{name} from {cut}: as planned");
+            assert_eq!(plain.2, sorted(model.products_once(&extent, &needs)), "{name} from {cut}");
+            let kept = saved(&model, &example, &engine, &needs);
+            if cut == 0 && model.levels() > 2 {
+                assert!(
+                    again.2.len() > plain.2.len() && kept < plainly_saved,
+                    "{name}: {kept} of {plainly_saved}"
+                );
+            }
+            if cut + 1 == model.levels() {
+                assert_eq!((&again.2, kept), (&plain.2, plainly_saved), "{name}: the last block runs once");
+            }
+        }
+    }
+}

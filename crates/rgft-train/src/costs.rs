@@ -105,11 +105,11 @@ impl Costs {
     }
 }
 
-/// What one step of full fine-tuning computes on a batch of this extent, update included.
+/// What one step of full fine-tuning computes on a batch of this extent, update included and without recomputation.
 pub(crate) fn full_step(model: &Model, extent: &Extent, update_flops: u64) -> u64 {
     let everything = model.parameters().everything();
-    step(model, extent, &model.needs(&everything, 0, false), 0)
-        + update_flops * model.parameters().scalars() as u64
+    let products = model.products_once(extent, &model.needs(&everything, 0, false));
+    products.iter().collect::<Flops>().total() + update_flops * model.parameters().scalars() as u64
 }
 
 /// What each step of full fine-tuning computes. Many steps are of one extent, which is priced once.

@@ -60,6 +60,17 @@ pub enum TrainError {
         /// What to do.
         hint: &'static str,
     },
+    /// More memory is needed than the run may hold.
+    #[error(
+        "the run needs about {} MiB, memory-limit is {} MiB\nhint: raise memory-limit, lower max-length, image-size or budget, or take a method that updates less (rgft, lora)",
+        needed.div_ceil(1 << 20), mebibytes
+    )]
+    MemoryLimit {
+        /// Bytes, with everything that can be spared spared.
+        needed: u64,
+        /// The limit.
+        mebibytes: usize,
+    },
 
     // ---- the run failed ----
     /// The loss is no longer a number.

@@ -30,10 +30,11 @@ pub fn loss(kernels: &dyn Kernels, outputs: &mut [f32], targets: &Targets, weigh
     }
 }
 
-/// Rows of hidden state in one evaluation batch, about: enough for products to be efficient.
-fn rows_per_batch(set: &dyn Dataset) -> usize {
+/// Rows of hidden state in one evaluation batch, about: enough for products to be efficient, no more than a training
+/// step has.
+pub(crate) fn rows_per_batch(set: &dyn Dataset) -> usize {
     match set.extent(&[0]) {
-        Extent::Sequences(_) => 4096,
+        Extent::Sequences(_) => 1024,
         Extent::Maps { .. } => 1 << 16,
     }
 }

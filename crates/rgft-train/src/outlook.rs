@@ -1,13 +1,14 @@
 //! Looking without training: what a run would cost (`plan`), and where the errors come from (`map`).
 
-use rgft_core::{ComponentInfo, ErrorMap, ErrorMapSettings, Slices};
+use rgft_core::{ComponentInfo, ErrorMap, ErrorMapSettings};
+use rgft_nn::Tape;
 use rgft_nn::models;
-use rgft_nn::{Gradients, Tape};
 use serde::Serialize;
 
 use crate::costs::{self, Costs};
-use crate::methods::{self, Standing};
-use crate::recipe::{OptimizerName, Recipe};
+use crate::memory::{self, MemoryForecast};
+use crate::methods::{self, Plan, Standing};
+use crate::recipe::Recipe;
 use crate::schedule_of_batches::BatchSchedule;
 use crate::tracking::{self, Tracker};
 use crate::trainer::{caches, extent_of, found, priced, probe_batch, rows_to_look_at, update_flops};
@@ -43,21 +44,33 @@ pub struct Outlook {
     pub updated_scalars: usize,
     /// Bytes of weights.
     pub weight_bytes: u64,
-    /// Bytes of gradients under the first plan (embedding rows counted as looked up in a typical step).
-    pub gradient_bytes: u64,
-    /// Bytes of optimizer state under the first plan.
-    pub optimizer_bytes: u64,
     /// Bytes that forward saves for backward in a typical step.
     pub activation_bytes: u64,
+    /// What the run will hold in memory.
+    pub memory: MemoryForecast,
     /// Where the plan comes from, in words.
     pub basis: &'static str,
 }
 
-/// What `recipe` would do with `work`, from one probe where the method looks first; trains nothing.
-///
-/// # Errors
-/// If the method's settings do not fit the model.
-pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> {
+/// The run up to its first plan.
+struct Ahead {
+    batches: BatchSchedule,
+    /// FLOPs of each step of full fine-tuning.
+    full_costs: Vec<u64>,
+    plan: Plan,
+    /// Where it comes from, in words.
+    basis: &'static str,
+    /// Bytes that the look behind it held.
+    look_bytes: u64,
+}
+
+/// What `recipe` would hold in memory with `work`.
+pub(crate) fn memory(recipe: &Recipe, work: &Workload) -> Result<MemoryForecast, TrainError> {
+    let ahead = look_ahead(recipe, work)?;
+    Ok(memory::forecast(recipe, work, &ahead.plan, ahead.look_bytes))
+}
+
+fn look_ahead(recipe: &Recipe, work: &Workload) -> Result<Ahead, TrainError> {
     let model = &work.model;
     let per_scalar = update_flops(recipe);
     let batches =
@@ -66,12 +79,6 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let full_equivalent: u64 = full_costs.iter().sum();
     let mut method = methods::build(recipe, work)?;
     methods::check_budget(recipe, work, full_equivalent, &extent_of(batches.step(0), work))?;
-    let steps = batches.len();
-    // The step in the middle of the run, by cost.
-    let mut by_cost: Vec<usize> = (0..steps).collect();
-    by_cost.sort_by_key(|&i| full_costs[i]);
-    let typical = by_cost[steps / 2];
-    let extent = extent_of(batches.step(typical), work);
     let costs = Costs::new(model, &work.components, &priced(&batches, work), per_scalar);
     let engine = Workload::engine(recipe);
     let budget = recipe.budget * full_equivalent as f64;
@@ -98,9 +105,11 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         }
         None => "the method's definition",
     };
+    let mut look_bytes = 0;
     if let Some(request) = method.probe(standing) {
         basis = "one look at the untrained model";
-        let first_pass = (0..batches.steps_per_epoch().min(steps)).flat_map(|step| batches.step(step));
+        let first_pass =
+            (0..batches.steps_per_epoch().min(batches.len())).flat_map(|step| batches.step(step));
         let rows = first_pass.take(request.batches).cloned().collect();
         let rows = rows_to_look_at(rows, request, &tracker, work);
         let (mut flops, examples) = (0, rows.iter().map(Vec::len).sum());
@@ -108,9 +117,27 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
             let batch = work.train.pack(&rows, None);
             flops += probe_batch(&engine, work, &batch, &mut tracker).total();
         }
+        look_bytes = (engine.arena.peak_bytes() + tracker.bytes()) as u64;
         method.observe(0, &found(&mut tracker, work, examples, flops))?;
     }
     let plan = method.plan(standing).unwrap_or_default();
+    Ok(Ahead { batches, full_costs, plan, basis, look_bytes })
+}
+
+/// What `recipe` would do with `work`, from one probe where the method looks first; trains nothing.
+///
+/// # Errors
+/// If the method's settings do not fit the model.
+pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> {
+    let Ahead { batches, full_costs, plan, basis, look_bytes } = look_ahead(recipe, work)?;
+    let (model, engine, per_scalar) = (&work.model, Workload::engine(recipe), update_flops(recipe));
+    let full_equivalent: u64 = full_costs.iter().sum();
+    let steps = batches.len();
+    // The step in the middle of the run, by cost.
+    let mut by_cost: Vec<usize> = (0..steps).collect();
+    by_cost.sort_by_key(|&i| full_costs[i]);
+    let typical = by_cost[steps / 2];
+    let extent = extent_of(batches.step(typical), work);
     let update = models::update_of(model.parameters(), &work.components, &plan.active);
     let needs = model.needs(&update, plan.cut, false);
     let updated_scalars: usize = plan.active.iter().map(|&i| work.components[i].parameters).sum();
@@ -119,14 +146,6 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
     let batch = work.train.pack(&batches.step(typical)[0], None);
     let mut tape = Tape::default();
     model.forward(&engine, &batch.inputs, &needs, &mut tape);
-    let gradients = Gradients::new(&engine, model.parameters(), &update, &model.tables());
-    let table_rows = |i: usize| {
-        if model.is_table(i) && update[i] == Slices::All { batch.inputs.extent().rows() } else { 0 }
-    };
-    let table_scalars: usize = (0..update.len())
-        .map(|i| table_rows(i).min(model.parameters()[i].rows()) * model.parameters()[i].cols())
-        .sum();
-    let moments = if recipe.optimizer == OptimizerName::AdamW { 2 } else { 1 };
     Ok(Outlook {
         method: recipe.method.to_string(),
         steps,
@@ -141,9 +160,8 @@ pub fn outlook(recipe: &Recipe, work: &Workload) -> Result<Outlook, TrainError> 
         components: work.components.len(),
         updated_scalars,
         weight_bytes: 4 * model.parameters().scalars() as u64,
-        gradient_bytes: 4 * (gradients.scalars() + table_scalars) as u64,
-        optimizer_bytes: 4 * moments * updated_scalars as u64,
         activation_bytes: 4 * tape.scalars() as u64,
+        memory: memory::forecast(recipe, work, &plan, look_bytes),
         basis,
     })
 }

@@ -11,12 +11,23 @@ pub(crate) fn reset_peak_rss() {
     }
 }
 
+/// A size that Linux tells of this process, in bytes.
+fn told(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// The resident set as it is, in bytes, where the system tells.
+pub(crate) fn rss_bytes() -> Option<u64> {
+    told("VmRSS:")
+}
+
 /// The largest resident set, in bytes, where the system tells.
 pub fn peak_rss_bytes() -> Option<u64> {
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        return Some(kibibytes * 1024);
+    if let Some(bytes) = told("VmHWM:") {
+        return Some(bytes);
     }
     #[cfg(unix)]
     {

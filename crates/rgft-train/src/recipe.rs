@@ -25,7 +25,7 @@ use rgft_core::{Alpha, Granularity, LrRule, Sampling, ScheduleKind, Signal};
 pub use alpha::RawAlpha;
 pub use choices::{
     Augment, Cache, CacheDtype, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision,
-    Resize, Scaling, Task, UnknownCharacters, UnknownWord,
+    Recompute, Resize, Scaling, Task, UnknownCharacters, UnknownWord,
 };
 pub use error::{Place, RecipeError};
 pub use keys::{Key, KeyType, RawRecipe, Texts};
@@ -155,6 +155,10 @@ pub struct Recipe {
     pub cache_dtype: CacheDtype,
     /// MiB.
     pub cache_memory: usize,
+
+    pub recompute: Recompute,
+    /// MiB.
+    pub memory_limit: Option<usize>,
 
     pub sampling: Sampling,
     pub sampling_rate: f64,
@@ -286,6 +290,8 @@ impl Recipe {
             cache: Some(self.cache),
             cache_dtype: Some(self.cache_dtype),
             cache_memory: Some(self.cache_memory),
+            recompute: Some(self.recompute),
+            memory_limit: self.memory_limit,
             sampling: Some(self.sampling.to_string()),
             sampling_rate: Some(self.sampling_rate),
             sampling_least: Some(self.sampling_least),

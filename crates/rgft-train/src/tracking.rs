@@ -134,6 +134,11 @@ impl Tracker {
         engine.take_flops()
     }
 
+    /// Bytes that it holds between batches of a look.
+    pub(crate) fn bytes(&self) -> usize {
+        self.agreement.bytes()
+    }
+
     /// The mean energies of the batches since the last call.
     pub fn take(&mut self) -> Vec<f64> {
         let batches = std::mem::take(&mut self.batches);

@@ -566,8 +566,11 @@ impl<'a> Trainer<'a> {
         self.curve.push((self.ledger.total(), value));
         if best {
             let parameters = self.work.model.parameters();
+            // Those before them make room first: all that changed is a copy of the model in a full run.
+            let mut weights = self.best.take().map_or(Vec::new(), |best| best.weights);
+            weights.clear();
             let touched = (0..parameters.len()).filter(|&i| self.touched[i]);
-            let weights = touched.map(|i| (i, parameters.data(i).to_vec())).collect();
+            weights.extend(touched.map(|i| (i, parameters.data(i).to_vec())));
             let metrics = metrics.clone();
             self.best = Some(Best { value, metrics, weights, validations: self.curve.len() });
             self.roll_back.forget_beginning();

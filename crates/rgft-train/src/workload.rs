@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 
 use crate::TrainError;
 use crate::methods;
-use crate::recipe::{self, Init, Pooling, Recipe, Task};
+use crate::process;
+use crate::recipe::{self, Init, Pooling, Recipe, Recompute, Task};
 use crate::snippets::Snippets;
 
 /// Everything that a run works on.
@@ -48,6 +49,8 @@ pub struct Workload {
     pub snippets: Option<Snippets>,
     /// What the user should know about the input.
     pub notes: Vec<String>,
+    /// Resident bytes of the process when all of this was loaded.
+    pub(crate) loaded_bytes: u64,
 }
 
 /// The data of a run as a domain reads it.
@@ -195,12 +198,15 @@ impl Workload {
         let request = HeadRequest { new_head, ..head_request(recipe, outputs) };
         let mut model = models::load(&recipe.model, &request)?;
         methods::prepare(recipe, &mut model)?;
+        model.set_recompute(recipe.recompute == Recompute::Blocks);
         for set in [Some(&train), Some(&validation), test.as_ref()].into_iter().flatten() {
             check_fit(&model, &**set)?;
         }
         let grain = Grain { granularity: methods::granularity(recipe), neuron_group: recipe.neuron_group };
         let components = model.components(grain);
+        let loaded_bytes = process::rss_bytes().unwrap_or_else(|| 4 * model.parameters().scalars() as u64);
         Ok(Self {
+            loaded_bytes,
             model,
             components,
             objective,

@@ -41,6 +41,8 @@ pub struct Model {
     /// Rows of the longest sequence that it reads.
     pub(crate) longest: usize,
     pub(crate) config: Value,
+    /// Whether blocks are run forward a second time instead of saving what backward reads.
+    pub(crate) recompute: bool,
     /// By the index of the weight that they stand beside.
     pub(crate) adapters: BTreeMap<usize, Adapter>,
     /// Tensors of the folder that this model does not use: written back as they came.
@@ -80,6 +82,13 @@ impl Model {
     /// Tokens of the longest text that it can read.
     pub fn positions(&self) -> usize {
         self.longest
+    }
+
+    /// Whether from now on every block keeps only what enters it and runs forward a second time, just before backward goes
+    /// through it (Chen et al. 2016, "Training deep nets with sublinear memory cost", with a segment per block). Bits stay
+    /// the same; the second pass is computed, and counted.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// Whether parameter `index` is an embedding table, whose gradient holds looked-up rows only. A table that is a

@@ -76,6 +76,7 @@ impl Common {
             config,
             unused,
             adapters: BTreeMap::new(),
+            recompute: false,
         })
     }
 }

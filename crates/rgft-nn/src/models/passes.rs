@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use rgft_core::{Extent, Inputs};
+use rgft_core::{Extent, Inputs, Slices};
 
 use crate::engine::Engine;
 use crate::gradients::Gradients;
@@ -14,7 +14,7 @@ use crate::layers::{Context, Sinks};
 use crate::models::{Model, Site};
 use crate::needs::Needs;
 use crate::probe::Probe;
-use crate::product::Product;
+use crate::product::{Pass, Product};
 use crate::tape::Tape;
 use crate::tensor::Tensor;
 
@@ -91,12 +91,57 @@ impl Model {
         });
         assert!(1 <= first && first <= to, "a pass from level {first} to level {to}");
         let mut extent = self.extent_at(&entering, first);
-        for level in &self.blocks[first - 1..to - 1] {
+        for (i, level) in self.blocks.iter().enumerate().take(to - 1).skip(first - 1) {
             debug_assert_eq!(x.rows(), extent.rows(), "rows that enter {}", level.name);
-            x = level.block.forward(self.context(engine, inputs, needs, &extent), x, tape);
+            x = self.block_forward(i, self.context(engine, inputs, needs, &extent), x, tape);
             extent = level.block.extent(&extent);
         }
         x
+    }
+
+    /// Whether block `i` keeps only what enters it and runs forward again before backward goes through it: not where it
+    /// saves nothing, nor the last one, which backward goes through at once.
+    fn recomputes(&self, i: usize, needs: &[Needs]) -> bool {
+        let last = i + 1 == self.blocks.len();
+        self.recompute && !last && self.sites_of(i).into_iter().any(|site| !needs[site].is_empty())
+    }
+
+    /// The sites of block `i`: those that a probe sees there.
+    fn sites_of(&self, i: usize) -> Vec<usize> {
+        let mut needs = self.no_needs();
+        let nothing = vec![Slices::None; self.parameters.len()];
+        self.blocks[i].block.set_needs(&mut needs, &nothing, false, true);
+        (0..needs.len()).filter(|&site| needs[site].observe).collect()
+    }
+
+    /// Block `i` forward; on the tape comes what it saves or, where it is recomputed, what enters it.
+    pub(super) fn block_forward(&self, i: usize, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
+        let block = &self.blocks[i].block;
+        if !self.recomputes(i, cx.needs) {
+            return block.forward(cx, x, tape);
+        }
+        let kept = cx.engine.copy(&x);
+        let y = block.forward(cx, x, &mut Tape::default());
+        tape.push(kept);
+        y
+    }
+
+    /// Block `i` backward, after [`Model::block_forward`].
+    pub(super) fn block_backward(
+        &self,
+        i: usize,
+        cx: Context,
+        dy: Tensor,
+        tape: &mut Tape,
+        sinks: &mut Sinks,
+    ) -> Option<Tensor> {
+        let block = &self.blocks[i].block;
+        if !self.recomputes(i, cx.needs) {
+            return block.backward(cx, dy, tape, sinks);
+        }
+        let mut own = Tape::default();
+        cx.engine.again(|| drop(block.forward(cx, tape.pop(), &mut own)));
+        block.backward(cx, dy, &mut own, sinks)
     }
 
     /// Carries the output residual `[rows, outputs]` back as far as `needs` ask: after a forward that did not begin at
@@ -116,9 +161,9 @@ impl Model {
             extents.push(level.block.extent(&extents[i]));
         }
         let mut d = residual;
-        for (level, extent) in self.blocks.iter().zip(&extents).rev() {
+        for (i, extent) in extents.iter().enumerate().take(self.blocks.len()).rev() {
             let cx = self.context(engine, inputs, needs, extent);
-            let Some(below) = level.block.backward(cx, d, tape, sinks) else { return };
+            let Some(below) = self.block_backward(i, cx, d, tape, sinks) else { return };
             d = below;
         }
         self.stem.block.backward(self.context(engine, inputs, needs, &entering), inputs, d, tape, sinks);
@@ -132,14 +177,30 @@ impl Model {
     /// Those of them that run in these levels, the last one excluded: what a pass runs that begins with the hidden state
     /// that enters `levels.start` and ends with the one that enters `levels.end`.
     pub fn products_between(&self, inputs: &Extent, needs: &[Needs], levels: Range<usize>) -> Vec<Product> {
+        self.list(inputs, needs, levels, true)
+    }
+
+    /// The products of [`Model::products`] without those that recomputation runs once more.
+    pub fn products_once(&self, inputs: &Extent, needs: &[Needs]) -> Vec<Product> {
+        self.list(inputs, needs, 0..self.levels(), false)
+    }
+
+    fn list(&self, inputs: &Extent, needs: &[Needs], levels: Range<usize>, again: bool) -> Vec<Product> {
         let mut products = Vec::new();
         if levels.contains(&0) {
             self.stem.block.products(needs, inputs, &mut products);
         }
         let first = levels.start.max(1);
         let mut extent = self.extent_at(inputs, first);
-        for level in &self.blocks[first - 1..levels.end.max(first) - 1] {
+        let through = self.blocks.iter().enumerate().take(levels.end.max(first) - 1).skip(first - 1);
+        for (i, level) in through {
+            let before = products.len();
             level.block.products(needs, &extent, &mut products);
+            if again && self.recomputes(i, needs) {
+                let forward = |product: &&Product| product.pass == Pass::Forward;
+                let forward: Vec<_> = products[before..].iter().filter(forward).copied().collect();
+                products.extend(forward);
+            }
             extent = level.block.extent(&extent);
         }
         products

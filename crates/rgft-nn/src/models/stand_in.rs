@@ -62,13 +62,9 @@ impl Model {
             inputs: Some(inputs),
         };
         let sinks = &mut Sinks { gradients: &mut gradients, probe };
-        for (i, level) in self.blocks.iter().enumerate().rev() {
-            let kept = self.hands_on(i, cut).then(|| {
-                let mut copy = engine.tensor(delta.rows(), delta.cols());
-                copy.data_mut().copy_from_slice(delta.data());
-                copy
-            });
-            let carried = level.block.backward(cx(&extents[i]), delta, &mut tape, sinks);
+        for i in (0..self.blocks.len()).rev() {
+            let kept = self.hands_on(i, cut).then(|| engine.copy(&delta));
+            let carried = self.block_backward(i, cx(&extents[i]), delta, &mut tape, sinks);
             let Some(below) = kept.or(carried) else { return value };
             delta = below;
         }

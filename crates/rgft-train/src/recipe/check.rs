@@ -124,6 +124,9 @@ impl RawRecipe {
             cache_dtype: self.cache_dtype.unwrap_or(super::CacheDtype::Bf16),
             cache_memory: self.cache_memory.unwrap_or(1024),
 
+            recompute: self.recompute.unwrap_or(super::Recompute::Off),
+            memory_limit: optional_count("memory-limit", self.memory_limit, 1)?,
+
             sampling: word("sampling", self.sampling, if method.plans() { "unbiased" } else { "off" })?,
             sampling_rate: number("sampling-rate", self.sampling_rate, 0.6, part)?,
             sampling_least: number("sampling-least", self.sampling_least, 0.2, part)?,

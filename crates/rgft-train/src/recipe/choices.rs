@@ -52,6 +52,16 @@ pub struct UnknownWord {
 }
 
 words! {
+    /// What is computed twice to save memory.
+    Recompute {
+        /// Nothing.
+        Off = "off",
+        /// The forward pass of every block that backward goes through, but for the last.
+        Blocks = "blocks",
+    }
+}
+
+words! {
     /// What the model learns to do.
     Task {
         /// One label per text or pair of texts; cross-entropy.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::alpha::RawAlpha;
 use super::choices::{
     Augment, Cache, CacheDtype, CodeLanguage, Init, MethodName, Missing, OptimizerName, Pooling, Precision,
-    Resize, Scaling, Task, UnknownCharacters,
+    Recompute, Resize, Scaling, Task, UnknownCharacters,
 };
 
 /// How a value is written.
@@ -308,6 +308,13 @@ recipe_keys! {
         "cache-dtype" cache_dtype: CacheDtype, Word, "bf16", "bf16 or f32";
         /// MiB of them in memory; what is more goes into a temporary file
         "cache-memory" cache_memory: usize, Count, "1024", "a whole number from 0";
+    }
+
+    "Memory" {
+        /// Whether blocks run forward a second time instead of keeping what backward reads: a third more FLOPs at most, for a fraction of the activations
+        "recompute" recompute: Recompute, Word, "off", "off or blocks";
+        /// MiB that the run may hold; to keep it, the prefix cache goes to disk, batches are cut into smaller ones of the same sum, and blocks are recomputed; what cannot keep it does not start
+        "memory-limit" memory_limit: usize, Count, "none", "a whole number from 1";
     }
 
     "Sampling" {

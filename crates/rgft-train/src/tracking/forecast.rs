@@ -16,9 +16,10 @@ impl Tracker {
             Signal::Depth => model.needs_standing_in(self.cut),
             _ => model.needs(&nothing, 0, true),
         };
-        let passes = model.products(extent, &needs);
-        let forward = passes.iter().filter(|product| product.pass == Pass::Forward);
+        let once = model.products_once(extent, &needs);
+        let forward = once.iter().filter(|product| product.pass == Pass::Forward);
         let own: u64 = forward.map(|product| self.of_site(model, product)).sum();
+        let passes = model.products(extent, &needs);
         own + passes.iter().map(Product::flops).sum::<u64>()
     }
 

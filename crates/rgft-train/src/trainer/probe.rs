@@ -33,6 +33,8 @@ impl Trainer<'_> {
             counted.dx += flops.dx;
             counted.tracking += flops.tracking;
         }
+        // A look goes deeper than the steps around it: its buffers are not kept for them.
+        self.engine.arena.release();
         self.ledger.add(Account::Probe, counted.forward + counted.dx);
         self.ledger.add(Account::Tracking, counted.tracking);
         let probe_flops = counted.total();

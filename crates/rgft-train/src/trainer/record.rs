@@ -97,6 +97,11 @@ impl Trainer<'_> {
         }
         self.ledger.add_evaluation(self.engine.take_flops().total());
         self.clock.eval += begun.elapsed();
+        // Making a patch takes room: what only training needs goes first.
+        self.optimizer.forget();
+        self.active = super::Active::default();
+        self.cache = None;
+        self.engine.arena.release();
         let recipe = self.recipe;
         if let Some(message) = self.out.as_ref().map_or(Ok(None), |out| out.patch(recipe))? {
             self.emit(&Event::Note { level: Level::Info, message })?;

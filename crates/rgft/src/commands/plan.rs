@@ -1,7 +1,7 @@
 //! `rgft plan`: what a run would compute, save and store.
 
 use anyhow::Result;
-use rgft_train::{Outlook, Workload, outlook};
+use rgft_train::{Outlook, Workload, outlook, within_limit};
 
 use crate::args::RecipeArgs;
 use crate::pool;
@@ -9,7 +9,11 @@ use crate::printer::Printer;
 
 pub(crate) fn run(args: &RecipeArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
     let recipe = args.recipe(threads)?.check()?;
-    let outlook = pool::quietly(recipe.threads, || Ok(outlook(&recipe, &Workload::load(&recipe)?)?))?;
+    let outlook = pool::quietly(recipe.threads, || {
+        let mut work = Workload::load(&recipe)?;
+        let recipe = within_limit(&recipe, &mut work)?;
+        Ok(outlook(&recipe, &work)?)
+    })?;
     printer.text(&describe(&outlook))?;
     printer.document(&outlook)?;
     Ok(())
@@ -31,9 +35,13 @@ fn describe(outlook: &Outlook) -> String {
         ("components updated", format!("{} of {}", outlook.active.len(), outlook.components)),
         ("scalars updated", outlook.updated_scalars.to_string()),
         ("weights", mega(outlook.weight_bytes)),
-        ("gradients", mega(outlook.gradient_bytes)),
-        ("optimizer state", mega(outlook.optimizer_bytes)),
+        ("gradients", mega(outlook.memory.gradient_bytes)),
+        ("optimizer state", mega(outlook.memory.optimizer_bytes)),
+        ("best weights so far", mega(outlook.memory.kept_bytes)),
         ("saved activations", mega(outlook.activation_bytes)),
+        ("all buffers of a step", mega(outlook.memory.step_bytes)),
+        ("prefix cache in memory", mega(outlook.memory.cache_bytes)),
+        ("peak memory, about", mega(outlook.memory.peak_bytes)),
         ("the plan rests on", outlook.basis.into()),
     ];
     let lines = rows.iter().map(|(name, value)| format!("{name:<26}{value}"));

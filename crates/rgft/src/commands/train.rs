@@ -33,6 +33,7 @@ pub(crate) fn run_recipe(recipe: &Recipe, printer: &mut Printer) -> Result<RunSu
 
 fn train_and_report(recipe: &Recipe, say: &mut dyn FnMut(Event)) -> Result<RunSummary> {
     let mut workload = Workload::load(recipe)?;
+    let recipe = &rgft_train::within_limit(recipe, &mut workload)?;
     let mut out = recipe.out.as_deref().map(OutFolder::create).transpose()?;
     let mut events = Vec::new();
     let outcome = rgft_train::train(recipe, &mut workload, out.as_mut(), &mut |event| {

@@ -152,5 +152,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         Pooling::Pooler => "pooler",
         _ => "mean",
     });
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest,
+        config: saved,
+        unused,
+        adapters: BTreeMap::new(),
+        recompute: false,
+    })
 }

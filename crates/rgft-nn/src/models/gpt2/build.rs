@@ -169,5 +169,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let Builder { parameters, sites, .. } = builder;
     let mut saved = values;
     saved["architectures"] = json!(["GPT2LMHeadModel"]);
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest,
+        config: saved,
+        unused,
+        adapters: BTreeMap::new(),
+        recompute: false,
+    })
 }

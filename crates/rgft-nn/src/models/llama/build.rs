@@ -119,5 +119,6 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config: saved,
         unused,
         adapters: BTreeMap::new(),
+        recompute: false,
     })
 }

@@ -111,5 +111,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     let Builder { parameters, sites, .. } = builder;
     let mut config = values;
     config["horizon"] = json!(horizon);
-    Ok(Model { parameters, sites, stem, blocks, longest: context, config, unused, adapters: BTreeMap::new() })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest: context,
+        config,
+        unused,
+        adapters: BTreeMap::new(),
+        recompute: false,
+    })
 }

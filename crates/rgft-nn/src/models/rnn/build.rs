@@ -141,5 +141,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
     };
     let unused = builder.weights.unused(str::to_string)?;
     let Builder { parameters, sites, .. } = builder;
-    Ok(Model { parameters, sites, stem, blocks, longest, config: saved, unused, adapters: BTreeMap::new() })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest,
+        config: saved,
+        unused,
+        adapters: BTreeMap::new(),
+        recompute: false,
+    })
 }

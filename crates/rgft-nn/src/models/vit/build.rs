@@ -157,5 +157,15 @@ pub(crate) fn load(folder: &Path, values: Value, request: &HeadRequest) -> Resul
         config["num_labels"] = json!(outputs);
     }
     config[POOLING_KEY] = json!(if pool == Pool::Mean { "mean" } else { "cls" });
-    Ok(Model { parameters, sites, stem, blocks, longest, config, unused, adapters: BTreeMap::new() })
+    Ok(Model {
+        parameters,
+        sites,
+        stem,
+        blocks,
+        longest,
+        config,
+        unused,
+        adapters: BTreeMap::new(),
+        recompute: false,
+    })
 }
