@@ -24,11 +24,18 @@ pub(crate) struct Seconds {
     pub(crate) best: f64,
 }
 
-/// The times of `work`, after warming up, over at least `time` or seven runs.
-pub(crate) fn seconds(time: Duration, mut work: impl FnMut()) -> Seconds {
-    (0..3).for_each(|_| work());
+/// For how long something is run, and how often at least.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) time: Duration,
+    pub(crate) runs: usize,
+}
+
+/// The times of `work`, after warming up, over as long as `patience` wants.
+pub(crate) fn seconds(patience: Patience, mut work: impl FnMut()) -> Seconds {
+    (0..patience.runs.div_ceil(3)).for_each(|_| work());
     let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 7 || start.elapsed() < time {
+    while times.len() < patience.runs || start.elapsed() < patience.time {
         let begun = Instant::now();
         work();
         times.push(begun.elapsed().as_secs_f64());

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::shape::Shape;
+use super::Patience;
 use super::peak::{Peak, name_of};
 use crate::args::{GrowthArgs, GrowthAxis};
 use crate::commands::compare::place;
@@ -109,7 +110,8 @@ pub(crate) fn run(args: &GrowthArgs, threads: Option<usize>, printer: &mut Print
 }
 
 fn measure(args: &GrowthArgs, say: &mut dyn FnMut(String)) -> Result<(Peak, Vec<Point>)> {
-    let time = Duration::from_secs_f64(if args.quick { 0.05 } else { 0.6 });
+    let time = Duration::from_secs_f64(if args.quick { 0.05 } else { 0.3 });
+    let patience = Patience { time, runs: if args.quick { 7 } else { 4 } };
     let peak = Peak::measure();
     let precisions: Vec<Precision> = args.precision.iter().map(|&name| Precision::from(name)).collect();
     let precisions: Vec<Precision> = precisions.into_iter().filter(|p| p.supported() == *p).collect();
@@ -118,8 +120,8 @@ fn measure(args: &GrowthArgs, say: &mut dyn FnMut(String)) -> Result<(Peak, Vec<
         .into_iter()
         .flat_map(|p| args.axes.iter().flat_map(move |&axis| shapes(axis)).map(move |(a, s)| (p, a, s)))
         .collect();
-    // About what each takes: a forward pass is a third of a step, and ten of each are the fewest.
-    let estimate = |shape: Shape| 2.0 * time.as_secs_f64() + 20.0 * shape.gflop() / peak.f32_gflops;
+    // About what each takes: a forward pass is a third of a step, and few of each are made.
+    let estimate = |shape: Shape| 2.0 * time.as_secs_f64() + 12.0 * shape.gflop() / peak.f32_gflops;
     let mut left: f64 = work.iter().map(|&(_, _, shape)| estimate(shape)).sum();
     let (begun, all) = (Instant::now(), left);
     let mut points = Vec::new();
@@ -133,7 +135,7 @@ fn measure(args: &GrowthArgs, say: &mut dyn FnMut(String)) -> Result<(Peak, Vec<
             name_of(precision),
             pace * left
         ));
-        points.extend(measure_shape(precision, axis, shape, peak, time)?);
+        points.extend(measure_shape(precision, axis, shape, peak, patience)?);
         left -= estimate(shape);
     }
     set_exponents(&mut points);
@@ -143,7 +145,9 @@ fn measure(args: &GrowthArgs, say: &mut dyn FnMut(String)) -> Result<(Peak, Vec<
         for again in [before, i] {
             let (precision, axis, shape) = work[again / PASSES];
             say(format!("again: {}, {}", shape.in_words(), name_of(precision)));
-            for (pass, point) in measure_shape(precision, axis, shape, peak, time)?.into_iter().enumerate() {
+            for (pass, point) in
+                measure_shape(precision, axis, shape, peak, patience)?.into_iter().enumerate()
+            {
                 points[again / PASSES * PASSES + pass].keep_faster(&point);
             }
         }
@@ -160,12 +164,12 @@ fn measure_shape(
     axis: GrowthAxis,
     shape: Shape,
     peak: Peak,
-    time: Duration,
+    patience: Patience,
 ) -> Result<[Point; PASSES]> {
     let mut subject = shape.build(precision)?;
     let parameters = subject.model.parameters().scalars();
     let full = subject.full_step();
-    let passes = [("forward", subject.forward(time)), (full.what, subject.step(&full, time))];
+    let passes = [("forward", subject.forward(patience)), (full.what, subject.step(&full, patience))];
     Ok(passes.map(|(what, measured)| Point {
         axis: axis.name(),
         along: axis.along(),

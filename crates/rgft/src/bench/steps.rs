@@ -13,6 +13,7 @@ use rgft_kernels::Precision;
 use serde::Serialize;
 use serde_json::json;
 
+use super::Patience;
 use super::peak::{Peak, name_of};
 use super::subject::{KernelTime, Measured};
 use crate::args::{StepsArgs, Work};
@@ -116,6 +117,7 @@ fn set_ratios(rows: &mut [Row]) {
 pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
     let rounds = if args.scaling { ROUNDS } else { 1 };
     let time = Duration::from_secs_f64(if args.quick { 0.5 } else { 4.0 }) / rounds;
+    let patience = Patience { time, runs: if args.scaling { 4 } else { 7 } };
     let python = args.python();
     let (mut rows, mut torch) = (Vec::new(), Vec::new());
     let (mut peak, mut one_thread_peak) = (None, None);
@@ -128,7 +130,7 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
                 let precisions = args.precision.iter().map(|&name| Precision::from(name));
                 for precision in precisions.filter(|p| p.supported() == *p) {
                     say(format!("{}: {}{words}", work.name(), name_of(precision)));
-                    rows.extend(measure(work, precision, time, peak)?);
+                    rows.extend(measure(work, precision, patience, peak)?);
                 }
                 Ok((peak, rows))
             },
@@ -173,11 +175,11 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
     Ok(())
 }
 
-fn measure(work: Work, precision: Precision, time: Duration, peak: Peak) -> Result<Vec<Row>> {
+fn measure(work: Work, precision: Precision, patience: Patience, peak: Peak) -> Result<Vec<Row>> {
     let mut subject = work.build(precision)?;
-    let mut rows = vec![Row::new(work, "forward", precision, subject.forward(time), peak)];
+    let mut rows = vec![Row::new(work, "forward", precision, subject.forward(patience), peak)];
     for case in work::cases(&subject) {
-        rows.push(Row::new(work, case.what, precision, subject.step(&case, time), peak));
+        rows.push(Row::new(work, case.what, precision, subject.step(&case, patience), peak));
     }
     Ok(rows)
 }

@@ -12,7 +12,7 @@ use rgft_train::{Optimizer, StepSize};
 use serde::Serialize;
 
 use super::peak::Peak;
-use super::{Seconds, seconds};
+use super::{Patience, Seconds, seconds};
 
 /// A model, its components, and a batch.
 pub(crate) struct Subject {
@@ -106,11 +106,11 @@ impl Subject {
     }
 
     /// The forward pass, as predictions make it.
-    pub(crate) fn forward(&mut self, time: Duration) -> Measured {
+    pub(crate) fn forward(&mut self, patience: Patience) -> Measured {
         let Self { model, inputs, engine, .. } = self;
         let nothing = vec![Needs::default(); model.sites().len()];
         let (mut times, mut all) = (0, Duration::ZERO);
-        let taken = seconds(time, || {
+        let taken = seconds(patience, || {
             let begun = Instant::now();
             model.forward(engine, inputs, &nothing, &mut Tape::default());
             all += begun.elapsed();
@@ -123,7 +123,7 @@ impl Subject {
     }
 
     /// A whole training step.
-    pub(crate) fn step(&mut self, case: &Case, time: Duration) -> Measured {
+    pub(crate) fn step(&mut self, case: &Case, patience: Patience) -> Measured {
         let Self { model, components, inputs, targets, engine, recipe, .. } = self;
         engine.set_mode(Mode::Train { seed: 0 });
         let update = models::update_of(model.parameters(), components, &case.active);
@@ -135,7 +135,7 @@ impl Subject {
         case.active.iter().for_each(|&i| sizes[i] = StepSize { learning_rate: 1e-5, active: true });
         let (mut times, mut saved) = (0, 0);
         let (mut all, mut updating) = (Duration::ZERO, Duration::ZERO);
-        let taken = seconds(time, || {
+        let taken = seconds(patience, || {
             let begun = Instant::now();
             gradients.clear();
             let mut tape = Tape::default();
