@@ -225,7 +225,7 @@ impl Init {
 }
 
 /// Scalars of the largest tensor that is made: 16 GiB of them are a mistake in `config.json`.
-const MOST_SCALARS: usize = 1 << 32;
+const MOST_SCALARS: u64 = 1 << 32;
 
 /// Hands out the tensors of files as f32, checked, and remembers which were used.
 pub struct Weights<'a> {
@@ -269,7 +269,10 @@ impl<'a> Weights<'a> {
         init: Init,
     ) -> Result<(Vec<f32>, bool), NnError> {
         let found = aliases.iter().find_map(|name| self.find(name));
-        let n = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side)).filter(|n| *n <= MOST_SCALARS);
+        let n = shape
+            .iter()
+            .try_fold(1usize, |n, side| n.checked_mul(*side))
+            .filter(|n| *n as u64 <= MOST_SCALARS);
         let Some(n) = n else {
             let (folder, name) = (self.folder.into(), aliases.first().copied().unwrap_or_default().into());
             return Err(NnError::TooLarge { folder, name, shape: shape.to_vec() });

@@ -5,6 +5,7 @@
 //! * [`heat_map_svg`]: the error map as a picture of its own;
 //! * [`bounds_svg`]: bounds of theorems beside what they bound;
 //! * [`scatter_svg`]: what was foretold against what was measured;
+//! * [`growth_svg`]: how a cost grows with a model, above its floor;
 //! * [`terminal_summary`], [`comparison_table`]: plain text;
 //! * [`compare`]: methods over budgets, seeds and tasks, as tables and one page.
 //!
@@ -16,6 +17,7 @@ pub mod compare;
 mod curves;
 mod findings;
 mod grid;
+mod growth;
 mod header;
 mod heat_map;
 mod ledger;
@@ -29,6 +31,7 @@ mod timeline;
 mod units;
 
 pub use bounds::{Panel, bounds_svg};
+pub use growth::{GrowthCurve, GrowthPanel, growth_svg};
 pub use heat_map::heat_map_svg;
 pub use page::html;
 pub use scatter::scatter_svg;

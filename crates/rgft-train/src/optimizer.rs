@@ -130,7 +130,8 @@ impl Optimizer {
             }
         }
         state.steps += 1;
-        let weight = &mut parameter.data[first..];
+        let end = parameter.data.len().min(first + count * cols);
+        let weight = &mut parameter.data[first..end];
         let update = |weight: &mut [f32], gradient: Option<&[f32]>, stride, m: &mut [f32], v: &mut [f32]| {
             let block = Block { weight, weight_stride: cols, gradient, gradient_stride: stride, width };
             match self.kind {
@@ -169,19 +170,32 @@ impl Optimizer {
             Some(GradientBlock::Rows(table)) => {
                 let mut looked_up = table.rows().to_vec();
                 looked_up.sort_unstable();
-                let mut next = 0;
-                let mut run = |rows: Range<usize>, gradient: Option<&[f32]>| {
-                    let part = rows.start * cols..rows.end * cols;
-                    let second = if state.second.is_empty() { 0..0 } else { part.clone() };
-                    let (m, v) = (&mut state.first[part.clone()], &mut state.second[second]);
-                    update(&mut weight[part], gradient, cols, m, v);
+                // Several tasks for each thread: a table can be half of the model.
+                let rows_per_task = count.div_ceil(4 * rayon::current_num_threads()).max(1);
+                let task = |(i, (weight, m)): (usize, (&mut [f32], &mut [f32])), v: &mut [f32]| {
+                    let (start, count) = (i * rows_per_task, m.len() / cols);
+                    let mut run = |rows: Range<usize>, gradient: Option<&[f32]>| {
+                        let part = rows.start * cols..rows.end * cols;
+                        let second = if v.is_empty() { 0..0 } else { part.clone() };
+                        update(&mut weight[part.clone()], gradient, cols, &mut m[part], &mut v[second]);
+                    };
+                    let place = |row: usize| looked_up.partition_point(|&at| (at as usize) < row);
+                    let mut next = 0;
+                    for &row in &looked_up[place(start)..place(start + count)] {
+                        let at = row as usize - start;
+                        run(next..at, None);
+                        run(at..at + 1, table.row(row as usize));
+                        next = at + 1;
+                    }
+                    run(next..count, None);
                 };
-                for row in looked_up.into_iter().map(|row| row as usize) {
-                    run(next..row, None);
-                    run(row..row + 1, table.row(row));
-                    next = row + 1;
+                let size = rows_per_task * cols;
+                let pairs = weight.par_chunks_mut(size).zip(state.first.par_chunks_mut(size)).enumerate();
+                if state.second.is_empty() {
+                    pairs.for_each(|pair| task(pair, &mut []));
+                } else {
+                    pairs.zip(state.second.par_chunks_mut(size)).for_each(|(pair, v)| task(pair, v));
                 }
-                run(next..count, None);
             }
         }
     }

@@ -15,12 +15,14 @@ use crate::hub;
 
 mod compare;
 mod data;
+mod growth;
 mod localize;
 mod patch;
 mod theory;
 
 pub(crate) use compare::{CompareArgs, GridArgs, ResultsArgs, RunsArgs, SuiteArgs};
 pub(crate) use data::{DataAction, GetArgs};
+pub(crate) use growth::{GrowthArgs, GrowthAxis};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
 pub(crate) use theory::{ForetellArgs, Theory, VerifyArgs};
@@ -380,8 +382,13 @@ Examples:
     #[command(after_help = "\
 Examples:
   rgft bench steps --quick
-  rgft bench steps --work bertbase --profile")]
+  rgft bench steps --work bertbase --profile
+  rgft bench steps --work resnet20,lstm --scaling")]
     Steps(StepsArgs),
+
+    /// How forward and full step grow with an encoder's depth, width, length, batch and size, beside their floor
+    #[command(after_help = growth::EXAMPLES)]
+    Growth(GrowthArgs),
 
     /// Faults planted in a fine-tuned model: which signal finds them, and which foretells what training gives
     #[command(after_help = localize::EXAMPLES)]
@@ -414,6 +421,10 @@ pub(crate) struct StepsArgs {
     /// Print where the time of each step goes, kernel by kernel
     #[arg(long)]
     pub(crate) profile: bool,
+
+    /// Also run each work on one thread, and print how much faster it is on all
+    #[arg(long)]
+    pub(crate) scaling: bool,
 
     /// Fewer repetitions
     #[arg(long)]

@@ -35,6 +35,7 @@ fn main() -> Exit {
         Command::Demo(args) => commands::demo::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),
         Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),
+        Command::Bench(Bench::Growth(args)) => bench::growth::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Localize(args)) => bench::localize::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Suite(args)) => commands::compare::run_suite(args, cli.threads, &mut printer),
         Command::Bench(Bench::Results(args)) => commands::compare::results::run(args, &mut printer),

@@ -276,6 +276,34 @@ fn bench_gemm_measures_against_the_peak() {
 }
 
 #[test]
+fn bench_growth_measures_along_an_axis_and_leaves_a_table_and_curves() {
+    let out = folder("growth");
+    let args =
+        ["bench", "growth", "--axes", "depth,size", "--precision", "f32", "--quick", "--json", "--record"];
+    let growth = document(&[&args[..], &[out.to_str().unwrap()]].concat());
+    let points = growth["points"].as_array().unwrap();
+    assert_eq!(points.len(), 2 * 2 * 2);
+    for pair in points.chunks(4) {
+        let [forward, step, deeper, _] = pair else { panic!("{pair:?}") };
+        assert!(forward["gflop"].as_f64() < step["gflop"].as_f64() && forward["exponent"].is_null());
+        assert!(forward["gflop"].as_f64() < deeper["gflop"].as_f64() && deeper["exponent"].is_number());
+    }
+    assert_eq!(growth, json(&out.join("growth.json")));
+    let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    assert!(text("growth.md").contains("## depth: ") && text("growth.svg").contains("full step f32"));
+}
+
+#[test]
+fn bench_steps_says_how_much_faster_all_threads_are_than_one() {
+    let args = ["bench", "steps", "--work", "lstm", "--precision", "f32", "--quick", "--scaling", "--json"];
+    let steps = document(&args);
+    assert!(steps["one_thread_peak"]["f32_gflops"].as_f64().unwrap() > 0.0);
+    for step in steps["steps"].as_array().unwrap() {
+        assert!(step["one_thread"]["speed_up"].as_f64().unwrap() > 0.1, "{step}");
+    }
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for args in [
         &["--help"][..],

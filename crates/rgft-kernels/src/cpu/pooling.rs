@@ -1,5 +1,9 @@
 //! From tokens to one row per sequence.
 
+use rayon::prelude::*;
+
+use super::SERIAL_ELEMENTS;
+
 /// How a sequence becomes one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
@@ -12,32 +16,46 @@ pub enum Pool {
 /// `x` `[tokens, cols]` packed by `lengths` → `out` `[sequences, cols]`. An empty sequence pools to zero.
 pub fn pool(pool: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f32]) {
     let mut rest = x;
-    for (&length, out) in lengths.iter().zip(out.chunks_exact_mut(cols)) {
-        let (own, tail) = rest.split_at(length * cols);
-        rest = tail;
-        out.fill(0.0);
-        let rows = if pool == Pool::Mean { length } else { length.min(1) };
-        for row in own.chunks_exact(cols).take(rows) {
-            out.iter_mut().zip(row).for_each(|(o, x)| *o += x / rows as f32);
-        }
-    }
+    let own = lengths.iter().map(|length| rest.split_off(..length * cols).unwrap_or_default());
+    let sequences: Vec<_> = own.zip(out.chunks_exact_mut(cols)).collect();
+    sequences.into_par_iter().with_min_len(least(x.len(), lengths)).for_each(|(own, out)| {
+        let rows = pool.rows(own.len() / cols);
+        vectorised!(|| {
+            out.fill(0.0);
+            for row in own.chunks_exact(cols).take(rows) {
+                out.iter_mut().zip(row).for_each(|(o, x)| *o += x / rows as f32);
+            }
+        });
+    });
 }
 
 /// The gradient: `d` `[sequences, cols]` → `dx` `[tokens, cols]`, all of it written.
 pub fn pool_backward(pool: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]) {
-    let mut rest = dx;
-    for (&length, d) in lengths.iter().zip(d.chunks_exact(cols)) {
-        let (own, tail) = std::mem::take(&mut rest).split_at_mut(length * cols);
-        rest = tail;
-        let rows = if pool == Pool::Mean { length } else { length.min(1) };
-        for (r, row) in own.chunks_exact_mut(cols).enumerate() {
-            if r < rows {
+    let (scalars, mut rest) = (dx.len(), dx);
+    let own = lengths.iter().map(|length| rest.split_off_mut(..length * cols).unwrap_or_default());
+    let sequences: Vec<_> = own.zip(d.chunks_exact(cols)).collect();
+    sequences.into_par_iter().with_min_len(least(scalars, lengths)).for_each(|(own, d)| {
+        let rows = pool.rows(own.len() / cols);
+        vectorised!(|| {
+            let (pooled, others) = own.split_at_mut(rows * cols);
+            for row in pooled.chunks_exact_mut(cols) {
                 row.iter_mut().zip(d).for_each(|(x, d)| *x = d / rows as f32);
-            } else {
-                row.fill(0.0);
             }
-        }
+            others.fill(0.0);
+        });
+    });
+}
+
+impl Pool {
+    /// How many rows of a sequence of `length` are pooled.
+    fn rows(self, length: usize) -> usize {
+        if self == Self::Mean { length } else { length.min(1) }
     }
+}
+
+/// Sequences that one task takes at least.
+fn least(scalars: usize, lengths: &[usize]) -> usize {
+    (SERIAL_ELEMENTS * lengths.len()).div_ceil(scalars.max(1)).max(1)
 }
 
 #[cfg(test)]

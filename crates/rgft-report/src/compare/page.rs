@@ -8,9 +8,6 @@ use super::{Comparison, TaskResults};
 use crate::style;
 use crate::svg::escape;
 
-/// Colours of the lines.
-const STYLE: &str = include_str!("compare.css");
-
 /// The comparison as one HTML page. Any comparison gives a page, an empty one too.
 pub fn comparison_page(comparison: &Comparison) -> String {
     let mut page = String::with_capacity(64 * 1024);
@@ -20,10 +17,11 @@ pub fn comparison_page(comparison: &Comparison) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{title} – RGFT</title>\
-         <style>{}{}{STYLE}</style></head>\n<body><main><header><p class=\"eyebrow\">RGFT comparison</p>\
+         <style>{}{}{}</style></head>\n<body><main><header><p class=\"eyebrow\">RGFT comparison</p>\
          <h1>{title}</h1><p class=\"sub\">{}</p></header>",
         style::PICTURE,
         style::PAGE,
+        style::LINES,
         escape(&comparison.conditions)
     );
     if comparison.tasks.len() > 1 {

@@ -9,9 +9,6 @@ use super::tables::{self, Cells};
 use crate::style;
 use crate::svg::styled;
 
-/// Colours of the lines.
-const STYLE: &str = include_str!("compare.css");
-
 /// A part of a page, and the pictures that it shows.
 #[derive(Clone, Debug, Default)]
 pub struct ResultsPart {
@@ -80,7 +77,7 @@ impl ResultsPart {
     fn picture(&mut self, picture: Option<String>, folder: &str, name: String, alt: &str) {
         let Some(picture) = picture else { return };
         let _ = writeln!(self.markdown, "![{}]({folder}/{name})\n", cell(alt));
-        self.pictures.push((name, styled(&picture, &format!("{}{STYLE}", style::PICTURE))));
+        self.pictures.push((name, styled(&picture, &format!("{}{}", style::PICTURE, style::LINES))));
     }
 
     fn table(&mut self, cells: &Cells) {

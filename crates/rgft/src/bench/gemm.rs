@@ -8,7 +8,7 @@ use rgft_kernels::{Mat, MatMut, Precision, gemm, peak};
 use serde::Serialize;
 use serde_json::json;
 
-use super::seconds;
+use super::{Patience, seconds};
 use crate::pool;
 use crate::printer::Printer;
 
@@ -51,7 +51,7 @@ struct Row {
 }
 
 pub(crate) fn run(quick: bool, threads: Option<usize>, printer: &mut Printer) -> Result<()> {
-    let time = Duration::from_millis(if quick { 50 } else { 600 });
+    let patience = Patience { time: Duration::from_millis(if quick { 50 } else { 600 }), runs: 7 };
     let (peaks, rows) = pool::run(
         threads.unwrap_or(0),
         |say| {
@@ -60,7 +60,7 @@ pub(crate) fn run(quick: bool, threads: Option<usize>, printer: &mut Printer) ->
             let mut rows = Vec::new();
             for &(name, precision, peak) in &peaks {
                 for shape in SHAPES {
-                    rows.push(measure(name, precision, peak, shape, time));
+                    rows.push(measure(name, precision, peak, shape, patience));
                 }
                 say(format!("{name} done"));
             }
@@ -100,7 +100,7 @@ fn measure(
     precision: Precision,
     peak: f64,
     (pass, m, k, n): (Pass, usize, usize, usize),
-    time: Duration,
+    patience: Patience,
 ) -> Row {
     let numbers =
         |len: usize| -> Vec<f32> { (0..len).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 - 0.5).collect() };
@@ -108,7 +108,7 @@ fn measure(
     let mut c = vec![0.0; m * n];
     let a = if matches!(pass, Pass::Dw) { Mat::new(&a, k, m).t() } else { Mat::new(&a, m, k) };
     let b = if matches!(pass, Pass::Forward) { Mat::new(&b, n, k).t() } else { Mat::new(&b, k, n) };
-    let seconds = seconds(time, || gemm::gemm(a, b, MatMut::new(&mut c, m, n), false, precision)).median;
+    let seconds = seconds(patience, || gemm::gemm(a, b, MatMut::new(&mut c, m, n), false, precision)).median;
     let flops = 2.0 * (m * k * n) as f64 / seconds;
     Row { precision: name, pass, m, k, n, gflops: flops / 1e9, share_of_peak: flops / peak }
 }

@@ -4,30 +4,15 @@ use std::path::Path;
 
 use anyhow::Result;
 use rgft_core::{Component, ComponentKind, Images, Inputs, Series, Tokens};
-use rgft_nn::models::{self, Grain, HeadRequest, Model};
+use rgft_kernels::Precision;
+use rgft_nn::models::{self, HeadRequest};
 use serde_json::{Value, json};
 
+use super::super::subject::{Case, Subject};
 use crate::args::Work;
 
 /// Tokens of every text.
 const LENGTH: usize = 64;
-
-/// A model, its components, and a batch.
-pub(super) struct Bench {
-    pub(super) model: Model,
-    pub(super) components: Vec<Component>,
-    pub(super) inputs: Inputs,
-    /// A label of each example.
-    pub(super) targets: Vec<u32>,
-}
-
-/// What a step updates.
-pub(super) struct Case {
-    pub(super) what: &'static str,
-    pub(super) cut: usize,
-    /// Indices of components.
-    pub(super) active: Vec<usize>,
-}
 
 impl Work {
     /// What `steps.py` calls it.
@@ -83,39 +68,31 @@ impl Work {
         }
     }
 
-    pub(super) fn build(self) -> Result<Bench> {
+    pub(super) fn build(self, precision: Precision) -> Result<Subject> {
         let outputs = if matches!(self, Self::Resnet20 | Self::Resnet18) { 10 } else { 2 };
         let request = HeadRequest { outputs: Some(outputs), random: true, ..HeadRequest::default() };
         let model = models::build(Path::new("."), self.config(), &request)?;
-        let components = model.components(Grain::default());
-        let inputs = self.inputs();
-        let targets = (0..inputs.extent().examples() as u32).map(|i| i % outputs as u32).collect();
-        Ok(Bench { model, components, inputs, targets })
+        Subject::new(model, self.inputs(), outputs, precision)
     }
 }
 
-impl Bench {
-    /// The full step first.
-    pub(super) fn cases(&self) -> Vec<Case> {
-        let (components, top) = (&self.components, self.model.levels() - 1);
-        let of =
-            |is: &dyn Fn(&Component) -> bool| (0..components.len()).filter(|&i| is(&components[i])).collect();
-        let head = |c: &Component| c.kind == ComponentKind::TaskHead;
-        let mut cases = vec![
-            Case { what: "full step", cut: 0, active: of(&|_| true) },
-            Case { what: "head step", cut: top, active: of(&head) },
-        ];
-        if matches!(self.inputs, Inputs::Tokens(_)) {
-            let last = components.iter().filter_map(|c| c.layer).max();
-            // A layer has two levels.
-            let above_third = 1 + 2 * 3;
-            cases.extend([
-                Case { what: "last layer step", cut: top - 2, active: of(&|c| head(c) || c.layer == last) },
-                Case { what: "half from layer 3 step", cut: above_third, active: half_from(components, 3) },
-            ]);
-        }
-        cases
+/// The full step first.
+pub(super) fn cases(subject: &Subject) -> Vec<Case> {
+    let (components, top) = (&subject.components, subject.model.levels() - 1);
+    let of =
+        |is: &dyn Fn(&Component) -> bool| (0..components.len()).filter(|&i| is(&components[i])).collect();
+    let head = |c: &Component| c.kind == ComponentKind::TaskHead;
+    let mut cases = vec![subject.full_step(), Case { what: "head step", cut: top, active: of(&head) }];
+    if matches!(subject.inputs, Inputs::Tokens(_)) {
+        let last = components.iter().filter_map(|c| c.layer).max();
+        // A layer has two levels.
+        let above_third = 1 + 2 * 3;
+        cases.extend([
+            Case { what: "last layer step", cut: top - 2, active: of(&|c| head(c) || c.layer == last) },
+            Case { what: "half from layer 3 step", cut: above_third, active: half_from(components, 3) },
+        ]);
     }
+    cases
 }
 
 /// Every second of the heads and neuron groups from layer `from` up, with all norms there and the task head.
