@@ -132,25 +132,32 @@ pub(crate) fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
 }
 
-/// `C[32, 32] = A·B`, or `+=`, over the steps of one block. A's tiles pass by (`t1`: not to displace B's from the first-level
-/// cache).
+/// `C[32, 32] = start + A·B` over the steps of one block, where `start` is 32 rows `start_stride` apart (0: one row for all),
+/// or null for zeros. A's tiles pass by (`t1`: not to displace B's from the first-level cache).
 ///
 /// # Safety
 /// Tiles must be available and configured by this thread; `a` and `b` must be of equally many whole steps, one at least; 32
-/// rows of 32 numbers, `row_stride` apart, must be writable at `c`.
+/// rows of 32 numbers, `row_stride` apart, must be writable at `c`, and such rows readable at `start` unless that is null.
 #[allow(unsafe_code)]
-pub(crate) unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: usize, adds: bool) {
+pub(crate) unsafe fn multiply(
+    a: &[Line],
+    b: &[Line],
+    c: *mut f32,
+    row_stride: usize,
+    (start, start_stride): (*const f32, usize),
+) {
     let steps = a.len() / LINES;
     debug_assert!(steps > 0 && a.len() == b.len());
     // SAFETY: every step reads two tiles of 1,024 bytes of each operand, which have `steps` of them; C by the contract.
     unsafe {
         asm!(
-            "test {adds}, {adds}",
+            "test {start}, {start}",
             "jz 2f",
-            "tileloadd tmm0, [{c} + {stride}]",
-            "tileloadd tmm1, [{c} + {stride} + 64]",
-            "tileloadd tmm2, [{below} + {stride}]",
-            "tileloadd tmm3, [{below} + {stride} + 64]",
+            "tileloadd tmm0, [{start} + {start_stride}]",
+            "tileloadd tmm1, [{start} + {start_stride} + 64]",
+            "add {start}, {half}",
+            "tileloadd tmm2, [{start} + {start_stride}]",
+            "tileloadd tmm3, [{start} + {start_stride} + 64]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -181,7 +188,9 @@ pub(crate) unsafe fn multiply(a: &[Line], b: &[Line], c: *mut f32, row_stride: u
             stride = in(reg) row_stride * size_of::<f32>(),
             row = in(reg) 64usize,
             steps = inout(reg) steps => _,
-            adds = in(reg) usize::from(adds),
+            start = inout(reg) start => _,
+            start_stride = in(reg) start_stride * size_of::<f32>(),
+            half = in(reg) TILE * start_stride * size_of::<f32>(),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -455,7 +464,7 @@ pub(crate) fn transpose_tile(lines: &[Line], stride: usize, tile: &mut [Line]) {
 }
 
 /// Which operand a panel is of.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Side {
     Left,
     Right,

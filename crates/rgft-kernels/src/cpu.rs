@@ -26,6 +26,7 @@ pub mod loss;
 pub mod lstm;
 pub mod norm;
 pub mod optimizer;
+mod panels;
 pub mod patches;
 pub mod pooling;
 pub mod residual;
@@ -33,6 +34,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod rows;
 pub mod scalar;
+mod scratch;
 pub mod time_major;
 
 use std::sync::LazyLock;

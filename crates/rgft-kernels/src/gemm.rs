@@ -8,6 +8,8 @@
 //!
 //! No other room may name these crates.
 
+mod packed;
+
 use std::cell::RefCell;
 
 use half::bf16;
@@ -18,6 +20,8 @@ use crate::amx;
 #[cfg(target_arch = "x86_64")]
 use crate::instructions::{Instructions, allowed};
 use crate::{Mat, MatMut};
+
+pub use packed::{Factor, Packed, Packing, Start, gemm_packed, pack};
 
 /// Below this many multiply-adds a product runs on the calling thread: waking a second one costs more.
 const SERIAL_MULTIPLY_ADDS: usize = 48 * 48 * 256;
@@ -63,41 +67,6 @@ pub fn has_bf16() -> bool {
 /// If the shapes do not fit together.
 pub fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision) {
     gemm_on(a, b, c, accumulate, precision, threads_for(a, b));
-}
-
-/// What packing an operand once saves the products that share it; nothing where the library packs for itself.
-#[derive(Debug)]
-pub struct Packed {
-    #[cfg(target_arch = "x86_64")]
-    panels: Option<amx::product::Panels>,
-}
-
-/// Packs `b` for [`gemm_packed`].
-pub fn pack(b: Mat, precision: Precision) -> Packed {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let by_tiles = precision == Precision::Bf16 && amx::is_available() && b.rows * b.cols > 0;
-        Packed { panels: by_tiles.then(|| amx::product::Panels::new(b, rayon::current_num_threads())) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (b, precision);
-        Packed {}
-    }
-}
-
-/// [`gemm()`], bit for bit, where `packed` is what [`pack`] made of `b`.
-///
-/// # Panics
-/// If the shapes do not fit together.
-pub fn gemm_packed(a: Mat, b: Mat, packed: &Packed, c: MatMut, accumulate: bool, precision: Precision) {
-    check_shapes(a, b, &c);
-    #[cfg(target_arch = "x86_64")]
-    if let (Some(panels), Precision::Bf16, false) = (&packed.panels, precision, a.rows == 0) {
-        return amx::product::gemm_packed(a, panels, c, accumulate, threads_for(a, b));
-    }
-    let _ = packed;
-    gemm(a, b, c, accumulate, precision);
 }
 
 fn check_shapes(a: Mat, b: Mat, c: &MatMut) {
@@ -213,7 +182,9 @@ thread_local! {
 fn gemm_bf16(a: Mat, b: Mat, c: MatMut, accumulate: bool, threads: usize) {
     #[cfg(target_arch = "x86_64")]
     if amx::is_available() {
-        return amx::product::gemm(a, b, c, accumulate, threads);
+        use amx::product::{Operand, gemm};
+        let start = if accumulate { Start::Add } else { Start::Zero };
+        return gemm(Operand::Lies(a), Operand::Lies(b), c, start, threads);
     }
     gemm_bf16_on_vectors(a, b, c, accumulate, threads);
 }
@@ -317,6 +288,7 @@ fn bf16_bits(x: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::rows::fill_rows;
     use crate::reference;
 
     fn numbers(n: usize, seed: usize) -> Vec<f32> {
@@ -398,8 +370,22 @@ mod tests {
             for precision in [Precision::F32, Precision::Bf16] {
                 let (mut once, mut packed) = (start.clone(), start.clone());
                 gemm(a, b, MatMut::new(&mut once, m, n), true, precision);
-                gemm_packed(a, b, &pack(b, precision), MatMut::new(&mut packed, m, n), true, precision);
+                let [left, right, kept] = [(a, Packing::Left), (b, Packing::Right), (b, Packing::KeptRight)]
+                    .map(|(mat, packing)| pack(mat, packing, precision));
+                let (a, b) = (Factor::packed(a, Some(&left)), Factor::packed(b, Some(&right)));
+                gemm_packed(a, b, MatMut::new(&mut packed, m, n), Start::Add, precision);
                 assert!(once == packed, "{m}x{k}x{n} {precision:?}");
+                let bias = &waves(n + 1)[1..];
+                fill_rows(&mut once, bias);
+                gemm(a.mat(), b.mat(), MatMut::new(&mut once, m, n), true, precision);
+                // Also into some columns of a wider matrix.
+                let mut wider = vec![7.0; m * (n + 2)];
+                let b = Factor::packed(b.mat(), Some(&kept));
+                let c = MatMut::new(&mut wider, m, n + 2).columns(1..n + 1);
+                gemm_packed(a, b, c, Start::Bias(bias), precision);
+                let found: Vec<f32> = wider.chunks(n + 2).flat_map(|row| row[1..=n].to_vec()).collect();
+                assert!(once == found, "{m}x{k}x{n} {precision:?}, with a bias");
+                assert!(wider.chunks(n + 2).all(|row| row[0] == 7.0 && row[n + 1] == 7.0));
             }
         }
     }
@@ -409,8 +395,9 @@ mod tests {
     fn packed_products_check_their_shapes() {
         let (a, b, mut c) = ([0.0; 12], [0.0; 15], [0.0; 30]);
         let (a, b) = (Mat::new(&a, 4, 3), Mat::new(&b, 3, 5));
-        let packed = pack(b, Precision::Bf16);
-        gemm_packed(a, b, &packed, MatMut::new(&mut c, 6, 5), false, Precision::Bf16);
+        let packed = pack(b, Packing::Right, Precision::Bf16);
+        let b = Factor::packed(b, Some(&packed));
+        gemm_packed(a.into(), b, MatMut::new(&mut c, 6, 5), Start::Zero, Precision::Bf16);
     }
 
     #[test]

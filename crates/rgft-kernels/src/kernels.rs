@@ -8,15 +8,14 @@ use crate::cpu::attention::{self, AttentionSaved, Heads};
 use crate::cpu::batch_norm::{self, NormSlopes, ScaleShift, Source};
 use crate::cpu::conv::{self, ConvShape};
 use crate::cpu::image_pool::{self, MapShape};
+use crate::cpu::lstm::{self, LstmSaved, LstmWalk};
 use crate::cpu::norm::{self, NormInput, NormWeights};
 use crate::cpu::optimizer::{self, AdamW, Block, Sgd};
 use crate::cpu::pooling::{self, Pool};
 use crate::cpu::rope::{self, Rotation};
 use crate::cpu::scalar::Dropout;
-use crate::cpu::{
-    embedding, gated, gru, instance_norm, loss, lstm, patches, residual, rms_norm, rows, time_major,
-};
-use crate::gemm::Packed;
+use crate::cpu::{embedding, gated, gru, instance_norm, loss, patches, residual, rms_norm, rows, time_major};
+use crate::gemm::{Factor, Packed, Packing, Start};
 use crate::timed::{Operand, Timed};
 use crate::{Mat, MatMut, Precision, gemm};
 
@@ -60,10 +59,8 @@ macro_rules! kernels {
 
 kernels! {
     gemm::gemm => fn gemm(a: Mat, b: Mat, c: MatMut, accumulate: bool, precision: Precision);
-    gemm::pack => fn pack(b: Mat, precision: Precision) -> Packed;
-    gemm::gemm_packed => fn gemm_packed(
-        a: Mat, b: Mat, packed: &Packed, c: MatMut, accumulate: bool, precision: Precision,
-    );
+    gemm::pack => fn pack(mat: Mat, packing: Packing, precision: Precision) -> Packed;
+    gemm::gemm_packed => fn gemm_packed(a: Factor, b: Factor, c: MatMut, start: Start, precision: Precision);
 
     activation::bias_activation => fn bias_activation(kind: Activation, x: &mut [f32], bias: &[f32], y: &mut [f32]);
     activation::bias_activation_in_place => fn bias_activation_in_place(kind: Activation, x: &mut [f32], bias: &[f32]);
@@ -109,9 +106,10 @@ kernels! {
     embedding::scatter_add => fn scatter_add(d: &[f32], cols: usize, slots: &[u32], sums: &mut [f32]);
 
     lstm::lstm_cell => fn lstm_cell(gates: &mut [f32], c_previous: &[f32], c: &mut [f32], h: &mut [f32], hidden: usize);
-    lstm::lstm_cell_backward => fn lstm_cell_backward(
-        gates: &mut [f32], c_previous: &[f32], dy: &[f32], carried: &[f32], dc: &mut [f32], hidden: usize,
+    lstm::lstm_forward => fn lstm_forward(
+        walk: LstmWalk, inputs: &[(Mat, Mat)], recurrent: Mat, bias: &[f32], y: &mut [f32], saved: Option<LstmSaved>,
     );
+    lstm::lstm_backward => fn lstm_backward(walk: LstmWalk, recurrent: Mat, c: &[f32], dy: &[f32], gates: &mut [f32]);
     gru::gru_cell => fn gru_cell(
         gates: &mut [f32], u: &[f32], h_previous: &[f32], candidate: &mut [f32], h: &mut [f32], hidden: usize,
     );

@@ -10,12 +10,13 @@ use crate::cpu::attention::{AttentionSaved, Heads};
 use crate::cpu::batch_norm::{NormSlopes, ScaleShift, Source};
 use crate::cpu::conv::ConvShape;
 use crate::cpu::image_pool::MapShape;
+use crate::cpu::lstm::{LstmSaved, LstmWalk};
 use crate::cpu::norm::{NormInput, NormWeights};
 use crate::cpu::optimizer::{AdamW, Block, Sgd};
 use crate::cpu::pooling::Pool;
 use crate::cpu::rope::Rotation;
 use crate::cpu::scalar::Dropout;
-use crate::gemm::Packed;
+use crate::gemm::{Factor, Packing, Start};
 use crate::{Cpu, Mat, MatMut, Precision};
 
 /// What one kernel's calls took.
@@ -85,6 +86,12 @@ impl Operand for Mat<'_> {
     }
 }
 
+impl Operand for Factor<'_> {
+    fn bytes(&self) -> usize {
+        self.mat().bytes()
+    }
+}
+
 impl Operand for MatMut<'_> {
     fn bytes(&self) -> usize {
         self.rows * self.cols * size_of::<f32>()
@@ -106,6 +113,18 @@ impl<A: Operand, B: Operand> Operand for (A, B) {
 impl<O: Operand> Operand for [O; 2] {
     fn bytes(&self) -> usize {
         self.iter().map(Operand::bytes).sum()
+    }
+}
+
+impl Operand for &[(Mat<'_>, Mat<'_>)] {
+    fn bytes(&self) -> usize {
+        self.iter().map(Operand::bytes).sum()
+    }
+}
+
+impl Operand for LstmSaved<'_> {
+    fn bytes(&self) -> usize {
+        [&*self.gates, &*self.c, &*self.h].iter().map(Operand::bytes).sum()
     }
 }
 
@@ -149,24 +168,15 @@ impl Operand for Block<'_> {
 macro_rules! small {
     ($($small:ty),* $(,)?) => { $(impl Operand for $small { fn bytes(&self) -> usize { 0 } })* };
 }
+small!(bool, f32, f64, usize, &[u32], &[usize], &[Range<usize>], Range<usize>, Precision, Activation);
 small!(
-    &Packed,
-    bool,
-    f32,
-    f64,
-    usize,
-    &[u32],
-    &[usize],
-    &[Range<usize>],
-    Range<usize>,
-    Precision,
-    Activation
-);
-small!(
+    Packing,
+    Start<'_>,
     NormWeights<'_>,
     NormSlopes<'_>,
     Rotation<'_>,
     Heads<'_>,
+    LstmWalk<'_>,
     Dropout,
     Pool,
     AdamW,

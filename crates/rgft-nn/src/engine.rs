@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use rgft_kernels::cpu::scalar::{Dropout, hash};
+use rgft_kernels::gemm::{Factor, Packed, Packing, Start};
 use rgft_kernels::{Cpu, Kernels, Mat, MatMut, Precision};
 
+use crate::packed_weights::{Form, PackedWeights};
+use crate::parameters::Parameters;
 use crate::probe::{Observer, Passed};
 use crate::product::{Flops, Pass, Product};
 use crate::tensor::{Arena, Tensor};
@@ -46,6 +49,7 @@ pub struct Engine {
     pub arena: Arena,
     /// In what precision products run.
     pub precision: Precision,
+    weights: PackedWeights,
     mode: Cell<Mode>,
     flops: Cell<Flops>,
     statistics: RefCell<Vec<Statistic>>,
@@ -63,6 +67,7 @@ impl Engine {
             kernels: Box::new(Cpu),
             arena: Arena::default(),
             precision: precision.supported(),
+            weights: PackedWeights::default(),
             mode: Cell::default(),
             flops: Cell::default(),
             statistics: RefCell::default(),
@@ -143,6 +148,29 @@ impl Engine {
         self.kernels.gemm(a, b, c, accumulate, self.precision);
     }
 
+    /// `C = start + A·W`, counted, where the weight `W` is `view`: parameter `index` in its `form`.
+    pub(crate) fn product_with_weight(
+        &self,
+        (site, pass): (usize, Pass),
+        a: Factor,
+        (parameters, index): (&Parameters, usize),
+        (form, view): (Form, Mat),
+        c: MatMut,
+        start: Start,
+    ) {
+        let ((m, k), (_, n)) = (a.mat().shape(), view.shape());
+        self.count(Product { site, pass, batch: 1, m, k, n });
+        let by = (&*self.kernels, self.precision);
+        let packed = self.weights.get(by, (parameters, index), (form, view));
+        let w = Factor::packed(view, packed.as_deref());
+        self.kernels.gemm_packed(a, w, c, start, self.precision);
+    }
+
+    /// Packs the left factor of products that share it.
+    pub(crate) fn pack_shared(&self, a: Mat) -> Packed {
+        self.kernels.pack(a, Packing::Left, self.precision)
+    }
+
     /// Counts a product that a kernel runs inside itself.
     pub fn count(&self, product: Product) {
         let mut flops = self.flops.get();
@@ -157,6 +185,11 @@ impl Engine {
     /// numbers.
     pub fn observe(&self, observer: Option<Rc<RefCell<dyn Observer>>>) {
         self.observer.replace(observer);
+    }
+
+    /// Whether an observer looks on.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.borrow().is_some()
     }
 
     /// Shows to the observer, if there is one, what passes a site.

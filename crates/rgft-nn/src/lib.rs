@@ -12,6 +12,7 @@ mod gradients;
 pub mod layers;
 pub mod models;
 mod needs;
+mod packed_weights;
 mod parameters;
 mod probe;
 mod product;

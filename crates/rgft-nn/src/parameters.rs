@@ -1,5 +1,7 @@
 //! A model's parameters: named, shaped, f32.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rgft_core::Slices;
 
 use crate::engine::Statistic;
@@ -122,8 +124,29 @@ impl Parameter {
 }
 
 /// All parameters of a model, addressed by index.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Parameters(Vec<Parameter>);
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    all: Vec<Parameter>,
+    versions: Vec<Version>,
+}
+
+/// A number that no two states of parameters share, unless they are copies of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version(u64);
+
+impl Version {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Versions play no part.
+impl PartialEq for Parameters {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
 
 impl Parameters {
     /// Moves running statistics: `s ← (1 − momentum)·s + momentum·observed`, in the order of the observations.
@@ -149,66 +172,89 @@ impl Parameters {
 
     /// Adds one; returns its index.
     pub fn push(&mut self, parameter: Parameter) -> usize {
-        self.0.push(parameter);
-        self.0.len() - 1
+        self.all.push(parameter);
+        self.versions.push(Version::next());
+        self.all.len() - 1
     }
 
     /// The scalars of parameter `index`.
     pub fn data(&self, index: usize) -> &[f32] {
-        &self.0[index].data
+        &self.all[index].data
     }
 
     /// In order of index.
     pub fn iter(&self) -> std::slice::Iter<'_, Parameter> {
-        self.0.iter()
+        self.all.iter()
     }
 
-    /// In order of index, writable.
+    /// In order of index, writable: all count as changed.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Parameter> {
-        self.0.iter_mut()
+        self.versions.iter_mut().for_each(|version| *version = Version::next());
+        self.all.iter_mut()
+    }
+
+    /// Those that `is_chosen`, writable, with their indices: they alone count as changed.
+    pub fn chosen_mut(
+        &mut self,
+        is_chosen: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = (usize, &mut Parameter)> {
+        let all = self.all.iter_mut().zip(&mut self.versions).enumerate();
+        all.filter(move |(index, _)| is_chosen(*index)).map(|(index, (parameter, version))| {
+            *version = Version::next();
+            (index, parameter)
+        })
+    }
+
+    /// What changes whenever someone could write to parameter `index`: what was made of its scalars is good for as long as
+    /// this stays, also for copies of them, and no other scalars have the same.
+    pub fn version(&self, index: usize) -> u64 {
+        self.versions[index].0
     }
 
     /// Number of parameters.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Number of scalars that full fine-tuning trains.
     pub fn scalars(&self) -> usize {
-        self.0.iter().filter(|parameter| parameter.is_own()).map(|parameter| parameter.data.len()).sum()
+        self.all.iter().filter(|parameter| parameter.is_own()).map(|parameter| parameter.data.len()).sum()
     }
 
     /// The update of full fine-tuning, one entry per parameter.
     pub fn everything(&self) -> Vec<Slices> {
-        self.0.iter().map(|parameter| if parameter.is_own() { Slices::All } else { Slices::None }).collect()
+        self.all.iter().map(|parameter| if parameter.is_own() { Slices::All } else { Slices::None }).collect()
     }
 
     /// Takes the adapters' away, which are the last ones.
     pub(crate) fn drop_adapters(&mut self) {
-        self.0.retain(|parameter| !parameter.adapter);
+        let mut all = self.all.iter();
+        self.versions.retain(|_| all.next().is_some_and(|parameter| !parameter.adapter));
+        self.all.retain(|parameter| !parameter.adapter);
     }
 
     /// The index of the parameter called `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.0.iter().position(|parameter| parameter.name == name)
+        self.all.iter().position(|parameter| parameter.name == name)
     }
 }
 
 impl std::ops::Index<usize> for Parameters {
     type Output = Parameter;
     fn index(&self, index: usize) -> &Parameter {
-        &self.0[index]
+        &self.all[index]
     }
 }
 
 impl std::ops::IndexMut<usize> for Parameters {
     fn index_mut(&mut self, index: usize) -> &mut Parameter {
-        &mut self.0[index]
+        self.versions[index] = Version::next();
+        &mut self.all[index]
     }
 }
 

@@ -287,3 +287,34 @@ fn the_second_step_allocates_nothing() {
     let warm = step();
     assert_eq!(step(), warm);
 }
+
+#[test]
+fn weights_that_stay_packed_change_no_bit_and_are_noticed_when_they_move() {
+    let mut model = load("bert");
+    let inputs = inputs_of(&golden("bert"));
+    let update = model.parameters().everything();
+    let needs = model.needs(&update, 0, false);
+    let gradients_by = |engine: &Engine, model: &Model| {
+        let mut gradients = Gradients::new(engine, model.parameters(), &update, &model.tables());
+        let loss = model.forward_backward(engine, &inputs, &needs, &mut gradients, &mut Blind, |z| {
+            engine.kernels.cross_entropy(z.data_mut(), &[0, 2, 1, 2], 1.0)
+        });
+        let of = |(i, p): (usize, &rgft_nn::Parameter)| gradients.dense(i, p.rows(), p.cols());
+        let all: Vec<f32> = model.parameters().iter().enumerate().flat_map(of).collect();
+        (loss.to_bits(), all)
+    };
+    let engine = Engine::new(Precision::Bf16);
+    for moved in 0..2 {
+        // The second pass packs, the third multiplies by what is packed.
+        let fresh = gradients_by(&Engine::new(Precision::Bf16), &model);
+        (0..3).for_each(|pass| {
+            assert!(gradients_by(&engine, &model) == fresh, "pass {pass}, moved {moved} times")
+        });
+        model
+            .parameters_mut()
+            .chosen_mut(|i| i % 2 == 0)
+            .for_each(|(_, p)| p.data.iter_mut().for_each(|x| *x *= 1.25));
+        let first = model.parameters().len() - 1;
+        model.parameters_mut()[first].data.iter_mut().for_each(|x| *x += 0.5);
+    }
+}

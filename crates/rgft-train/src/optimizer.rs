@@ -96,10 +96,15 @@ impl Optimizer {
     ) {
         let mut states = std::mem::take(&mut self.states);
         let this = &*self;
-        let jobs: Vec<(usize, (&mut Parameter, &mut Vec<SliceState>))> =
-            parameters.iter_mut().zip(&mut states).enumerate().collect();
+        let moves: Vec<bool> =
+            states.iter().map(|states| states.iter().any(|state| sizes[state.component].active)).collect();
+        let states_of = states.iter_mut().zip(&moves).filter(|(_, moves)| **moves).map(|(states, _)| states);
+        let jobs: Vec<((usize, &mut Parameter), &mut Vec<SliceState>)> = parameters
+            .chosen_mut(|index| moves.get(index).is_some_and(|moves| *moves))
+            .zip(states_of)
+            .collect();
         // Slices of one parameter interleave in memory, so one task owns one parameter.
-        jobs.into_par_iter().for_each(|(index, (parameter, states))| {
+        jobs.into_par_iter().for_each(|((index, parameter), states)| {
             for state in states.iter_mut().filter(|state| sizes[state.component].active) {
                 let size = sizes[state.component].learning_rate as f32;
                 this.step_slice(kernels, index, parameter, gradients, state, size, gradient_scale);

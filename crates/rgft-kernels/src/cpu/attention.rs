@@ -8,12 +8,10 @@
 //! gradients are sums over them. *Causal*: a token sees those before it and itself; rows are gone through in [`blocks`],
 //! so that little more than the lower triangle is computed.
 //!
-//! Products are small, so each runs serially (see `product`), into memory of the thread's own. Runs of heads of keys and
+//! Products are small, so each runs serially (see `panels`), into memory of the thread's own. Runs of heads of keys and
 //! values, with the query heads that share them, are the tasks that run in parallel. The columns of one head lie so far
 //! apart that the processor does not foresee which comes next: a task first reads all that it will touch in order.
 
-mod product;
-mod scratch;
 mod softmax;
 #[cfg(test)]
 mod tests;
@@ -22,12 +20,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use self::product::{Right, padded};
-use self::scratch::{Shared, read_ahead, with_scratch};
 use self::softmax::{Drops, RowsBackward, drop_rows, softmax_rows};
 use super::for_row_blocks;
 use super::norm::dot;
+use super::panels::{Right, padded};
 use super::scalar::Dropout;
+use super::scratch::{Shared, read_ahead, with_scratch};
 use crate::Mat;
 use crate::gemm::Precision;
 

@@ -5,6 +5,24 @@ use std::ops::Range;
 
 use super::for_row_blocks;
 
+/// One step in time of sequences sorted by falling length: the rows that it computes, in time-major order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its first row.
+    pub first: usize,
+    /// How many sequences are alive.
+    pub rows: usize,
+    /// How many of them, the first ones, come with a state from the step before; the others begin here.
+    pub carried: usize,
+}
+
+impl Step {
+    /// The rows `range` of it, as scalars of a matrix with `cols` columns.
+    pub fn scalars(&self, range: Range<usize>, cols: usize) -> Range<usize> {
+        (self.first + range.start) * cols..(self.first + range.end) * cols
+    }
+}
+
 /// `out[r] = x[rows[r], columns]`: `x` `[_, cols]`, `out` `[rows.len(), columns.len()]`.
 pub fn gather_rows(x: &[f32], cols: usize, columns: Range<usize>, rows: &[u32], out: &mut [f32]) {
     for_row_blocks(out, columns.len(), |first, out| {

@@ -63,7 +63,9 @@ impl Attention {
 impl Block for Attention {
     /// `x`, `y` `[tokens, hidden]`.
     fn forward(&self, cx: Context, x: Tensor, tape: &mut Tape) -> Tensor {
-        let projected = self.inputs().map(|linear| linear.forward(cx, &x));
+        let packed = cx.engine.pack_shared(x.mat());
+        let projected = self.inputs().map(|linear| linear.forward_shared(cx, &x, Some(&packed)));
+        drop(packed);
         let context = self.core().forward(cx, projected, tape);
         let projection = self.output.forward_without_bias(cx, &context);
         self.output.save_input(cx, context, tape);

@@ -7,10 +7,12 @@
 
 use rgft_core::Slices;
 use rgft_kernels::Mat;
+use rgft_kernels::gemm::{Factor, Packed, Start};
 
 use super::{Context, Sinks};
 use crate::adapter::Adapter;
 use crate::needs::{Needs, runs};
+use crate::packed_weights::Form;
 use crate::probe::{Activation, Passed};
 use crate::product::{Pass, Product};
 use crate::tape::Tape;
@@ -48,29 +50,43 @@ impl Linear {
 
     /// `x·Wᵀ`: for callers whose next pass adds the bias.
     pub fn forward_without_bias(&self, cx: Context, x: &Tensor) -> Tensor {
-        let mut y = cx.engine.tensor(x.rows(), self.output);
-        let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
-        cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), false);
-        self.add_adapter(cx, x, &mut y);
-        cx.engine.pass(self.site, Passed::Input(x));
-        y
+        self.forward_from(cx, x, None, Start::Zero)
     }
 
     /// `x·Wᵀ + b`.
     pub fn forward(&self, cx: Context, x: &Tensor) -> Tensor {
-        if self.bias.is_none() {
-            return self.forward_without_bias(cx, x);
-        }
+        self.forward_shared(cx, x, None)
+    }
+
+    /// `x·Wᵀ + b`, where several maps share `x`, which [`Engine::pack_shared`](crate::Engine) has packed for them.
+    pub(crate) fn forward_shared(&self, cx: Context, x: &Tensor, packed: Option<&Packed>) -> Tensor {
+        let start = if self.bias.is_some() { Start::Bias(self.bias(cx)) } else { Start::Zero };
+        self.forward_from(cx, x, packed, start)
+    }
+
+    fn forward_from(&self, cx: Context, x: &Tensor, packed: Option<&Packed>, start: Start) -> Tensor {
         let mut y = cx.engine.tensor(x.rows(), self.output);
-        cx.engine.kernels.fill_rows(y.data_mut(), self.bias(cx));
-        self.add_forward(cx, x, &mut y);
+        self.add_product(cx, x, packed, &mut y, start);
         y
     }
 
     /// `y += x·Wᵀ`: for callers whose y holds biases already.
     pub fn add_forward(&self, cx: Context, x: &Tensor, y: &mut Tensor) {
+        self.add_product(cx, x, None, y, Start::Add);
+    }
+
+    fn add_product(&self, cx: Context, x: &Tensor, packed: Option<&Packed>, y: &mut Tensor, start: Start) {
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
-        cx.engine.product(self.site, Pass::Forward, x.mat(), w.t(), y.mat_mut(), true);
+        let (place, x_factor) = ((self.site, Pass::Forward), Factor::packed(x.mat(), packed));
+        let form = (Form::Transposed, w.t());
+        cx.engine.product_with_weight(
+            place,
+            x_factor,
+            (cx.parameters, self.weight),
+            form,
+            y.mat_mut(),
+            start,
+        );
         self.add_adapter(cx, x, y);
         cx.engine.pass(self.site, Passed::Input(x));
     }
@@ -81,6 +97,31 @@ impl Linear {
             let u = self.reduced(cx, adapter, x, Pass::Forward);
             adapter.add_expanded(cx, self.site, &u, y);
         }
+    }
+
+    /// For callers who multiply themselves: counts the products of [`Linear::add_forward`], and makes `u` where an adapter
+    /// stands beside the weight.
+    pub(crate) fn counted_reduction(&self, cx: Context, x: &Tensor) -> Option<Tensor> {
+        let product =
+            |k| Product { site: self.site, pass: Pass::Forward, batch: 1, m: x.rows(), k, n: self.output };
+        cx.engine.count(product(self.input));
+        let adapter = self.needs(cx).adapter?;
+        let u = self.reduced(cx, adapter, x, Pass::Forward);
+        cx.engine.count(product(adapter.rank));
+        Some(u)
+    }
+
+    /// What `x·Wᵀ + u·Bᵀ` is the sum of, where `u` is what [`Linear::counted_reduction`] made: pairs of factors.
+    pub(crate) fn terms<'a>(
+        &self,
+        cx: Context<'a>,
+        x: &'a Tensor,
+        u: Option<&'a Tensor>,
+    ) -> Vec<(Mat<'a>, Mat<'a>)> {
+        let beside = self.needs(cx).adapter.zip(u).map(|(adapter, u)| {
+            (u.mat(), Mat::new(cx.parameters.data(adapter.b), self.output, adapter.rank).t())
+        });
+        std::iter::once((x.mat(), self.matrix(cx, None).t())).chain(beside).collect()
     }
 
     /// `u = s·x·Aᵀ` `[rows, rank]`.
@@ -204,7 +245,14 @@ impl Linear {
         let w = Mat::new(cx.parameters.data(self.weight), self.output, self.input);
         for columns in runs(&self.needs(cx).dx, self.input) {
             let part = dx.mat_mut().columns(columns.clone());
-            cx.engine.product(self.site, Pass::Dx, delta.mat(), w.columns(columns), part, accumulate);
+            if columns.len() < self.input {
+                cx.engine.product(self.site, Pass::Dx, delta.mat(), w.columns(columns), part, accumulate);
+                continue;
+            }
+            let (place, form) = ((self.site, Pass::Dx), (Form::AsItIs, w));
+            let start = if accumulate { Start::Add } else { Start::Zero };
+            let weight = (cx.parameters, self.weight);
+            cx.engine.product_with_weight(place, delta.mat().into(), weight, form, part, start);
         }
         let needs = self.needs(cx);
         if let (Some(adapter), false) = (needs.adapter, needs.dx.is_none()) {

@@ -229,12 +229,18 @@ impl Block for Recurrent {
     }
 }
 
-/// `[rows, out]`, each row the sum of the linear maps' biases.
-fn with_biases(cx: Context, rows: usize, linears: &[&Linear]) -> Tensor {
+/// `[1, out]`, the sum of the linear maps' biases.
+fn sum_of_biases(cx: Context, linears: &[&Linear]) -> Tensor {
     let mut bias = cx.engine.zeros(1, linears[0].output);
     for linear in linears {
         bias.data_mut().iter_mut().zip(linear.bias(cx)).for_each(|(sum, b)| *sum += b);
     }
+    bias
+}
+
+/// `[rows, out]`, each row the sum of the linear maps' biases.
+fn with_biases(cx: Context, rows: usize, linears: &[&Linear]) -> Tensor {
+    let bias = sum_of_biases(cx, linears);
     let mut out = cx.engine.tensor(rows, bias.cols());
     cx.engine.kernels.fill_rows(out.data_mut(), bias.data());
     out

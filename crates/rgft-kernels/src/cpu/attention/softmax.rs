@@ -9,8 +9,8 @@ use std::f32::consts::{LN_2, LOG2_E};
 use pulp::{Simd, WithSimd};
 
 use super::super::ARCH;
+use super::super::panels::padded;
 use super::super::scalar::Dropout;
-use super::product::padded;
 
 /// Each row of `x` (`[_, stride]`): its first `seen(row)` elements become `softmax(scale·x)`, those after them up to
 /// `padded(keys)` 0. The first `keys` of each are also written to `kept`'s rows, `kept.1` apart, where given.

@@ -3,6 +3,7 @@
 //! Saved: the gates' values, where `W_ih`'s `δ` will be written over them; the hidden state's share of the candidate;
 //! and `h'`.
 
+use rgft_kernels::gemm::{Factor, Packing, Start};
 use rgft_kernels::{Mat, MatMut};
 
 use super::pace::Pace;
@@ -29,7 +30,8 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
     let bias = with_biases(cx, steps.width(), &[recurrent]);
     let merged = recurrent.with_adapter(cx, Pass::Forward);
     let weight = recurrent.matrix(cx, merged.as_ref()).t();
-    let packed = engine.kernels.pack(weight, engine.precision);
+    let packed = engine.kernels.pack(weight, Packing::Right, engine.precision);
+    let weight = Factor::packed(weight, Some(&packed));
 
     let walk = steps.walk(direction.reverse);
     for (i, step) in walk.iter().enumerate() {
@@ -38,7 +40,7 @@ pub(super) fn forward(pace: Pace, x: &Tensor, y: &mut Tensor, tape: &mut Tape) {
         if step.carried > 0 {
             let before = Mat::new(&h.data()[step.scalars(0..step.carried, hidden)], step.carried, hidden);
             let u = MatMut::new(u.data_mut(), step.carried, 3 * hidden);
-            engine.kernels.gemm_packed(before, weight, &packed, u, true, engine.precision);
+            engine.kernels.gemm_packed(before.into(), weight, u, Start::Add, engine.precision);
         }
         let kept = if carries { step.scalars(0..step.rows, hidden) } else { 0..step.rows * hidden };
         let candidate = &mut candidate.data_mut()[kept];
@@ -81,7 +83,8 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
     let mut dh = engine.zeros(steps.width(), hidden);
     let merged = recurrent.with_adapter(cx, Pass::Dx);
     let weight = recurrent.matrix(cx, merged.as_ref());
-    let packed = engine.kernels.pack(weight, engine.precision);
+    let packed = engine.kernels.pack(weight, Packing::Right, engine.precision);
+    let weight = Factor::packed(weight, Some(&packed));
 
     for step in steps.walk(direction.reverse).iter().rev() {
         let (rows, wide) = (step.scalars(0..step.rows, hidden), step.scalars(0..step.rows, 3 * hidden));
@@ -94,7 +97,7 @@ pub(super) fn backward(pace: Pace, dy: &Tensor, tape: &mut Tape, sinks: &mut Sin
             let own =
                 Mat::new(&du.data()[step.scalars(0..step.carried, 3 * hidden)], step.carried, 3 * hidden);
             let target = MatMut::new(&mut dh.data_mut()[..step.carried * hidden], step.carried, hidden);
-            engine.kernels.gemm_packed(own, weight, &packed, target, true, engine.precision);
+            engine.kernels.gemm_packed(own.into(), weight, target, Start::Add, engine.precision);
         }
     }
     pace.count(Pass::Dx);

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use rgft_kernels::cpu::lstm::LstmWalk;
+use rgft_kernels::cpu::time_major::Step;
+
 use super::Direction;
 use super::steps::{Steps, step_products};
 use crate::layers::Context;
@@ -22,6 +25,18 @@ pub(super) struct Pace<'a> {
 impl Pace<'_> {
     pub(super) fn columns(&self) -> Range<usize> {
         self.columns.0..self.columns.0 + self.direction.hidden()
+    }
+
+    /// The way that an LSTM takes.
+    pub(super) fn walk<'s>(&'s self, steps: &'s [Step]) -> LstmWalk<'s> {
+        LstmWalk {
+            steps,
+            packed: self.steps.packed(),
+            hidden: self.direction.hidden(),
+            first_column: self.columns.0,
+            columns: self.columns.1,
+            precision: self.cx.engine.precision,
+        }
     }
 
     /// Writes the states after each row to the direction's columns of `y`, in packed order: `states` those before

@@ -5,27 +5,10 @@
 //! does not exist here either.
 
 use std::cmp::Reverse;
-use std::ops::Range;
+
+use rgft_kernels::cpu::time_major::Step;
 
 use crate::product::{Pass, Product};
-
-/// One step in time: the rows that it computes, in time-major order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    /// Its first row.
-    pub(super) first: usize,
-    /// How many sequences are alive.
-    pub(super) rows: usize,
-    /// How many of them, the first ones, come with a state from the step before; the others begin here.
-    pub(super) carried: usize,
-}
-
-impl Step {
-    /// Its rows from `range` on, as scalars of a matrix with `cols` columns.
-    pub(super) fn scalars(&self, range: Range<usize>, cols: usize) -> Range<usize> {
-        (self.first + range.start) * cols..(self.first + range.end) * cols
-    }
-}
 
 /// The walk through one batch.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::super::ARCH;
+use super::ARCH;
 use crate::Mat;
 
 /// Floats of a cache line: where pieces of scratch memory begin.

@@ -1,4 +1,5 @@
-//! Products of one head: `C = A·B` and `C += A·B`, too small for a library's set-up to pay.
+//! Products of a head of attention or a step of a recurrent layer: `C = A·B` and `C += A·B`, too small for a library's set-up
+//! to pay.
 //!
 //! `B` is copied once into *panels* of as many columns as two vectors have lanes, `[panels, k, columns]`, with zeros
 //! beyond its last column; every product with it then reads it in order. `A` is read where it lies, along its rows or
@@ -9,7 +10,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::ARCH;
+use super::ARCH;
 use crate::gemm::{Precision, gemm_serial};
 use crate::{Mat, MatMut};
 
