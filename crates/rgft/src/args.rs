@@ -376,11 +376,12 @@ Examples:
         quick: bool,
     },
 
-    /// Training steps, full and selective, against PyTorch where there is one
+    /// Training steps, full and selective, against PyTorch and other programs where there are some
     #[command(after_help = "\
 Examples:
   rgft bench steps --quick
-  rgft bench steps --work bertbase --profile")]
+  rgft bench steps --work bertbase --profile
+  rgft bench steps --work lstm --beside experiments/peers/target/release/candle")]
     Steps(StepsArgs),
 
     /// Faults planted in a fine-tuned model: which signal finds them, and which foretells what training gives
@@ -410,6 +411,11 @@ pub(crate) struct StepsArgs {
     /// Python with torch, for the same work in PyTorch [default: RGFT_YARDSTICK_PYTHON, else none]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+
+    /// Program that does the same work, to be named once for each: called as PROGRAM WORK --threads N, it prints what steps.py
+    /// prints; experiments/peers builds one of candle and one of burn
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) beside: Vec<PathBuf>,
 
     /// Print where the time of each step goes, kernel by kernel
     #[arg(long)]

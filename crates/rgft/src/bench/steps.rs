@@ -1,5 +1,6 @@
 //! `rgft bench steps`: whole training steps, full and selective, with their FLOPs, so that seconds can be compared with
-//! them and with the floor that the machine sets; and the same work in PyTorch where a Python with torch is given.
+//! them and with the floor that the machine sets; and the same work in PyTorch where a Python with torch is given, and in other
+//! programs where such are named.
 //!
 //! ```text
 //! floor = FLOPs of products / measured peak + bytes of all other kernels / measured bandwidth
@@ -8,13 +9,15 @@
 //! That is what a step takes if products cost nothing but multiplying and every pass reads and writes memory once; where its
 //! operands are still in a cache, a pass can take less.
 
+mod beside;
+mod table;
 mod work;
 mod yardstick;
 
-use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rgft_core::Slices;
 use rgft_kernels::{Precision, Timed, Timings, peak};
 use rgft_nn::models;
@@ -22,8 +25,10 @@ use rgft_nn::{Blind, Engine, Flops, Gradients, Mode, Needs, Tape};
 use rgft_train::recipe::RawRecipe;
 use rgft_train::{Optimizer, StepSize};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+pub(crate) use self::beside::BesideError;
+use self::beside::Peer;
 use self::work::Bench;
 use super::{Seconds, seconds};
 use crate::args::{StepsArgs, Work};
@@ -97,8 +102,18 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
     let time = Duration::from_secs_f64(if args.quick { 0.5 } else { 4.0 });
     let python = args.python();
     let (mut rows, mut torch) = (Vec::new(), Vec::new());
+    let mut peers: Vec<Peer> = args.beside.iter().map(|program| Peer::new(program)).collect();
     let mut peak = None;
     for &work in &args.work {
+        // First, so that a program which cannot be started is told at once.
+        for (program, peer) in args.beside.iter().zip(&mut peers) {
+            printer.note(&format!("{}: {}", work.name(), peer.name));
+            let steps = beside::ask(Command::new(program), program, work, threads)?;
+            if steps.is_empty() {
+                printer.note(&format!("{}: {} does not offer it", work.name(), peer.name));
+            }
+            peer.steps.extend(steps);
+        }
         let (measured_peak, measured) = pool::run(
             threads.unwrap_or(0),
             |say| {
@@ -118,100 +133,18 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
             Some(python) => yardstick::measure(python, work, threads, printer)?,
             None => Vec::new(),
         };
-        print(&measured, &theirs, args.profile, printer)?;
+        table::print(&measured, &theirs, &peers, args.profile, printer)?;
         rows.extend(measured);
         torch.extend(theirs);
     }
     let document = json!({
         "machine": place::machine(), "commit": place::commit(), "peak": peak, "steps": rows, "pytorch": torch,
+        "beside": peers,
     });
     if let Some(folder) = &args.record {
-        record(folder, &document, &rows, &torch, peak)?;
+        table::record(folder, &document, &rows, &torch, &peers, peak)?;
     }
     printer.document(&document)?;
-    Ok(())
-}
-
-/// `steps.json`, and the table as `steps.md`, in `folder`.
-fn record(folder: &Path, document: &Value, rows: &[Row], torch: &[Value], peak: Option<Peak>) -> Result<()> {
-    let row_of = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut page = String::from("# Steps\n\n");
-    page += &format!("{}. {}.\n\n", place::machine(), place::commit().unwrap_or_else(|| "no commit".into()));
-    if let Some(peak) = peak {
-        let bf16 = peak.bf16_gflops.map_or_else(|| "none".into(), |gflops| format!("{gflops:.0} GFLOP/s"));
-        page += &format!(
-            "Peak in registers: f32 {:.0} GFLOP/s, bf16 {bf16}; memory {:.1} GB/s. Medians in milliseconds; the floor is what it takes at the peak, and memory's rate for all other passes; *least of least* compares the fastest runs of both.\n\n",
-            peak.f32_gflops, peak.gigabytes_per_second,
-        );
-    }
-    page += &row_of(&HEADER.map(String::from));
-    page += &format!("|---{}\n", "|---:".repeat(HEADER.len() - 1) + "|");
-    rows.iter().for_each(|row| page += &row_of(&line(row, torch)));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let json = serde_json::to_string_pretty(document)? + "\n";
-    for (name, text) in [("steps.json", &json), ("steps.md", &page)] {
-        let path = folder.join(name);
-        rgft_nn::weights::write_whole(&path, text.as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// Heads of [`line`]'s columns.
-const HEADER: [&str; 10] = [
-    "work",
-    "ms",
-    "floor",
-    "GFLOP",
-    "GFLOP/s",
-    "FLOP ratio",
-    "s ratio",
-    "s follow FLOPs",
-    "of PyTorch's best",
-    "least of least",
-];
-
-/// A row as it is shown, beside PyTorch's fastest setting for the same.
-fn line(row: &Row, torch: &[Value]) -> Vec<String> {
-    let [median, best] = ["median_ms", "best_ms"].map(|of| yardstick::best_of(torch, row.work, row.what, of));
-    let ratio = |own: f64, theirs: Option<(f64, String)>| {
-        theirs.map_or_else(|| "-".into(), |(ms, how)| format!("{:.2} ({ms:.1} ms, {how})", own / ms))
-    };
-    vec![
-        format!("{} {} {}", row.work, row.what, row.precision),
-        format!("{:.1}", row.milliseconds),
-        format!("{:.1}", row.floor_milliseconds),
-        format!("{:.1}", row.gflop),
-        format!("{:.0}", row.gflop / row.milliseconds * 1e3),
-        format!("{:.3}", row.flop_ratio),
-        format!("{:.3}", row.seconds_ratio),
-        row.follows().map_or_else(|| "-".into(), |follows| format!("{follows:.2}")),
-        ratio(row.milliseconds, median),
-        ratio(row.best_milliseconds, best),
-    ]
-}
-
-fn print(rows: &[Row], torch: &[Value], profile: bool, printer: &mut Printer) -> Result<()> {
-    printer.table(&HEADER, &rows.iter().map(|row| line(row, torch)).collect::<Vec<_>>())?;
-    for row in rows.iter().filter(|_| profile) {
-        printer.text(&format!(
-            "\n{} {} {}: {:.1} MB saved for backward",
-            row.work, row.what, row.precision, row.saved_megabytes
-        ))?;
-        let total: f64 = row.kernels.iter().map(|kernel| kernel.milliseconds).sum();
-        let line = |kernel: &KernelRow| {
-            vec![
-                kernel.kernel.to_string(),
-                format!("{:.0}", kernel.calls),
-                format!("{:.2}", kernel.milliseconds),
-                format!("{:.1} %", 100.0 * kernel.milliseconds / total),
-                format!("{:.1}", kernel.megabytes),
-                format!("{:.1}", kernel.megabytes / kernel.milliseconds),
-            ]
-        };
-        let kernels: Vec<_> = row.kernels.iter().map(line).collect();
-        printer.table(&["kernel", "calls", "ms", "share", "MB", "GB/s"], &kernels)?;
-    }
     Ok(())
 }
 
