@@ -33,7 +33,7 @@ pub use out_folder::OutFolder;
 pub use outlook::{MapOutcome, Outlook, map, outlook};
 pub use predict::{Measured, Predicted, Prediction, Predictor};
 pub use prefix_cache::PrefixCache;
-pub use process::peak_rss_bytes;
+pub use process::{peak_rss_bytes, peak_rss_bytes_of};
 pub use snippets::Snippets;
 pub use tracking::{Tracker, squared_norms};
 pub use trainer::{RunOutcome, train};

@@ -1,7 +1,7 @@
 //! What a run will hold in memory, and how it is kept below a limit.
 //!
 //! ```text
-//! peak = resident + workspace + gradients + optimizer state + kept weights + prefix cache + max(step, evaluation, look)
+//! peak = resident + workspace + packed weights + gradients + optimizer state + kept weights + prefix cache + max(step, evaluation, look)
 //! ```
 //!
 //! `resident` is what the process has when model and data are loaded. What a step holds is not computed from a formula that
@@ -9,8 +9,9 @@
 //! grows with its rows. Nothing is learned from that.
 
 use rgft_core::{Extent, Slices};
-use rgft_nn::models::{self, Hidden};
-use rgft_nn::{Blind, Gradients, Mode, Tape};
+use rgft_kernels::Precision;
+use rgft_nn::models::{self, Hidden, Site, SiteKind};
+use rgft_nn::{Blind, Gradients, Mode, Needs, Tape};
 use serde::Serialize;
 
 use crate::methods::Plan;
@@ -26,6 +27,8 @@ pub struct MemoryForecast {
     pub resident_bytes: u64,
     /// Buffers in which products pack their operands, stacks, and what the allocator cannot give back.
     pub workspace_bytes: u64,
+    /// Weights that stay packed for bf16 products: all in an evaluation, and what is frozen once more where `δ` passes it.
+    pub packed_bytes: u64,
     /// Gradients under the first plan, embedding rows as the largest batch looks them up.
     pub gradient_bytes: u64,
     /// Optimizer state under the first plan.
@@ -58,6 +61,7 @@ pub(crate) fn forecast(recipe: &Recipe, work: &Workload, plan: &Plan, look_bytes
     let mut forecast = MemoryForecast {
         resident_bytes: work.loaded_bytes,
         workspace_bytes: WORKSPACE * (1 + rayon::current_num_threads() as u64),
+        packed_bytes: packed_bytes(recipe, work, plan, &update),
         gradient_bytes: gradients,
         optimizer_bytes: 4 * moments * updated,
         kept_bytes: touched.map(|i| 4 * model.parameters().data(i).len() as u64).sum(),
@@ -73,6 +77,7 @@ impl MemoryForecast {
     fn without_cache(&self) -> u64 {
         self.resident_bytes
             + self.workspace_bytes
+            + self.packed_bytes
             + self.gradient_bytes
             + self.optimizer_bytes
             + self.kept_bytes
@@ -105,6 +110,23 @@ fn step_bytes(recipe: &Recipe, work: &Workload, plan: &Plan, update: &[Slices]) 
     });
     let gradients = fixed as u64 + 4 * looked_up.sum::<usize>() as u64;
     (gradients, (buffers as f64 * of(largest) / of(part)) as u64)
+}
+
+/// Bytes of weights that stay packed, where products are packed for tiles; nothing elsewhere, but the processor does not say.
+fn packed_bytes(recipe: &Recipe, work: &Workload, plan: &Plan, update: &[Slices]) -> u64 {
+    if Workload::engine(recipe).precision == Precision::F32 {
+        return 0;
+    }
+    let model = &work.model;
+    let needs = model.needs(update, plan.cut, false);
+    let forms = |(site, needs): (&Site, &Needs)| match site.kind {
+        SiteKind::Linear { weight, .. } => {
+            let carries = update[weight].is_none() && !needs.dx.is_none();
+            2 * model.parameters().data(weight).len() as u64 * (1 + u64::from(carries))
+        }
+        _ => 0,
+    };
+    model.sites().iter().zip(&needs).map(forms).sum()
 }
 
 /// Bytes of all buffers of an evaluation.

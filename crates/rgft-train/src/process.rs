@@ -11,9 +11,9 @@ pub(crate) fn reset_peak_rss() {
     }
 }
 
-/// A size that Linux tells of this process, in bytes.
-fn told(field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+/// A size that Linux tells of a process, in bytes.
+fn told(process: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -21,12 +21,17 @@ fn told(field: &str) -> Option<u64> {
 
 /// The resident set as it is, in bytes, where the system tells.
 pub(crate) fn rss_bytes() -> Option<u64> {
-    told("VmRSS:")
+    told("self", "VmRSS:")
+}
+
+/// The largest resident set of another process so far, in bytes, where the system tells (Linux).
+pub fn peak_rss_bytes_of(process: u32) -> Option<u64> {
+    told(&process.to_string(), "VmHWM:")
 }
 
 /// The largest resident set, in bytes, where the system tells.
 pub fn peak_rss_bytes() -> Option<u64> {
-    if let Some(bytes) = told("VmHWM:") {
+    if let Some(bytes) = told("self", "VmHWM:") {
         return Some(bytes);
     }
     #[cfg(unix)]

@@ -50,7 +50,7 @@ pub struct Workload {
     /// What the user should know about the input.
     pub notes: Vec<String>,
     /// Resident bytes of the process when all of this was loaded.
-    pub(crate) loaded_bytes: u64,
+    pub loaded_bytes: u64,
 }
 
 /// The data of a run as a domain reads it.

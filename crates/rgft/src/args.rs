@@ -18,6 +18,7 @@ mod data;
 mod growth;
 mod localize;
 mod patch;
+mod runs;
 mod theory;
 
 pub(crate) use compare::{CompareArgs, GridArgs, ResultsArgs, RunsArgs, SuiteArgs};
@@ -25,6 +26,7 @@ pub(crate) use data::{DataAction, GetArgs};
 pub(crate) use growth::{GrowthArgs, GrowthAxis};
 pub(crate) use localize::LocalizeArgs;
 pub(crate) use patch::{PatchAction, Side};
+pub(crate) use runs::WholeRunsArgs;
 pub(crate) use theory::{ForetellArgs, Theory, VerifyArgs};
 
 /// Find which parts of a pre-trained model cause its errors on your data, train those, skip the rest.
@@ -378,17 +380,22 @@ Examples:
         quick: bool,
     },
 
-    /// Training steps, full and selective, against PyTorch where there is one
+    /// Training steps, full and selective, against PyTorch and other programs where there are some
     #[command(after_help = "\
 Examples:
   rgft bench steps --quick
   rgft bench steps --work bertbase --profile
-  rgft bench steps --work resnet20,lstm --scaling")]
+  rgft bench steps --work resnet20,lstm --scaling
+  rgft bench steps --work lstm --beside experiments/peers/target/release/candle")]
     Steps(StepsArgs),
 
     /// How forward and full step grow with an encoder's depth, width, length, batch and size, beside their floor
     #[command(after_help = growth::EXAMPLES)]
     Growth(GrowthArgs),
+
+    /// Whole runs of one task: full fine-tuning, the recipe's method, and PyTorch where there is one; seconds, memory, quality
+    #[command(after_help = runs::EXAMPLES)]
+    Runs(Box<WholeRunsArgs>),
 
     /// Faults planted in a fine-tuned model: which signal finds them, and which foretells what training gives
     #[command(after_help = localize::EXAMPLES)]
@@ -418,6 +425,11 @@ pub(crate) struct StepsArgs {
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
 
+    /// Program that does the same work, to be named once for each: called as PROGRAM WORK --threads N, it prints what steps.py
+    /// prints; experiments/peers builds one of candle and one of burn
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) beside: Vec<PathBuf>,
+
     /// Print where the time of each step goes, kernel by kernel
     #[arg(long)]
     pub(crate) profile: bool,
@@ -438,9 +450,14 @@ pub(crate) struct StepsArgs {
 impl StepsArgs {
     /// The Python to compare with, if any.
     pub(crate) fn python(&self) -> Option<PathBuf> {
-        let variable = || std::env::var_os("RGFT_YARDSTICK_PYTHON").filter(|path| !path.is_empty());
-        self.python.clone().or_else(|| variable().map(PathBuf::from))
+        yardstick_python(self.python.as_ref())
     }
+}
+
+/// The Python with torch to compare with: the one that is named, else that of the environment.
+fn yardstick_python(named: Option<&PathBuf>) -> Option<PathBuf> {
+    let variable = || std::env::var_os("RGFT_YARDSTICK_PYTHON").filter(|path| !path.is_empty());
+    named.cloned().or_else(|| variable().map(PathBuf::from))
 }
 
 /// In what products are computed.

@@ -4,6 +4,7 @@ pub(crate) mod gemm;
 pub(crate) mod growth;
 pub(crate) mod localize;
 mod peak;
+pub(crate) mod runs;
 pub(crate) mod steps;
 mod subject;
 

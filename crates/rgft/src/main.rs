@@ -36,6 +36,7 @@ fn main() -> Exit {
         Command::Bench(Bench::Gemm { quick }) => bench::gemm::run(*quick, cli.threads, &mut printer),
         Command::Bench(Bench::Steps(args)) => bench::steps::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Growth(args)) => bench::growth::run(args, cli.threads, &mut printer),
+        Command::Bench(Bench::Runs(args)) => bench::runs::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Localize(args)) => bench::localize::run(args, cli.threads, &mut printer),
         Command::Bench(Bench::Suite(args)) => commands::compare::run_suite(args, cli.threads, &mut printer),
         Command::Bench(Bench::Results(args)) => commands::compare::results::run(args, &mut printer),

@@ -17,6 +17,7 @@ use rgft_train::TrainError;
 use rgft_train::recipe::RecipeError;
 use serde::Serialize;
 
+use crate::bench::steps::BesideError;
 use crate::hub::HubError;
 
 /// Time between two progress lines where there is no terminal.
@@ -39,7 +40,13 @@ impl Exit {
         let input = |cause: &(dyn std::error::Error + 'static)| {
             let of_hub = cause.downcast_ref::<HubError>().is_some_and(HubError::is_bad_input);
             let of_run = cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_bad_input);
-            of_run || of_hub || cause.is::<RecipeError>() || cause.is::<DataError>() || cause.is::<NnError>()
+            let beside = cause.downcast_ref::<BesideError>().is_some_and(BesideError::is_bad_input);
+            of_run
+                || of_hub
+                || beside
+                || cause.is::<RecipeError>()
+                || cause.is::<DataError>()
+                || cause.is::<NnError>()
         };
         if error.chain().any(input) { Exit::BadInput } else { Exit::Failed }
     }

@@ -611,3 +611,33 @@ fn instructions_that_do_not_exist() {
         "error: RGFT_INSTRUCTIONS is \"sse9\", expected \"avx512\", \"avx2\" or \"portable\""
     );
 }
+
+fn beside(program: &str) -> String {
+    Attempt::of(&[
+        "bench",
+        "steps",
+        "--quick",
+        "--quiet",
+        "--threads",
+        "1",
+        "--work",
+        "lstm",
+        "--beside",
+        program,
+    ])
+    .refused()
+}
+
+#[test]
+fn a_program_beside_that_is_not_there() {
+    let message = beside("no-such-program/peer");
+    let said: Vec<&str> = message.lines().collect();
+    assert!(said[0].starts_with("error: no-such-program/peer: cannot be started: "), "{message}");
+    assert!(said[1].starts_with("hint: --beside and --python take a program"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_beside_that_prints_something_else() {
+    assert_snapshot!(beside("echo"), @"error: echo lstm: line 1 is `lstm --threads 1`, expected a JSON object of a step: expected value at line 1 column 1");
+}

@@ -154,6 +154,7 @@ impl Tiny {
             settings: serde_json::Map::new(),
             snippets: None,
             notes: Vec::new(),
+            loaded_bytes: 0,
         }
     }
 }

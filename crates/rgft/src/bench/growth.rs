@@ -115,77 +115,82 @@ fn measure(args: &GrowthArgs, say: &mut dyn FnMut(String)) -> Result<(Peak, Vec<
     let peak = Peak::measure();
     let precisions: Vec<Precision> = args.precision.iter().map(|&name| Precision::from(name)).collect();
     let precisions: Vec<Precision> = precisions.into_iter().filter(|p| p.supported() == *p).collect();
-    let shapes = |axis: GrowthAxis| axis.shapes(args.quick).into_iter().map(move |shape| (axis, shape));
-    let work: Vec<(Precision, GrowthAxis, Shape)> = precisions
-        .into_iter()
-        .flat_map(|p| args.axes.iter().flat_map(move |&axis| shapes(axis)).map(move |(a, s)| (p, a, s)))
-        .collect();
-    // About what each takes: a forward pass is a third of a step, and few of each are made.
-    let estimate = |shape: Shape| 2.0 * time.as_secs_f64() + 12.0 * shape.gflop() / peak.f32_gflops;
-    let mut left: f64 = work.iter().map(|&(_, _, shape)| estimate(shape)).sum();
+    let shapes = |axis: &GrowthAxis| {
+        let axis = *axis;
+        axis.shapes(args.quick).into_iter().map(move |shape| (axis, shape))
+    };
+    let work: Vec<(GrowthAxis, Shape)> = args.axes.iter().flat_map(shapes).collect();
+    let estimate = |shape: Shape| shape.seconds(patience, peak) * precisions.len() as f64;
+    let mut left: f64 = work.iter().map(|&(_, shape)| estimate(shape)).sum();
     let (begun, all) = (Instant::now(), left);
     let mut points = Vec::new();
-    for (i, &(precision, axis, shape)) in work.iter().enumerate() {
+    for (i, &(axis, shape)) in work.iter().enumerate() {
         let pace = if left < all { begun.elapsed().as_secs_f64() / (all - left) } else { 1.0 };
-        say(format!(
-            "{} of {}: {}, {}; {:.0} s left",
-            i + 1,
-            work.len(),
-            shape.in_words(),
-            name_of(precision),
-            pace * left
-        ));
-        points.extend(measure_shape(precision, axis, shape, peak, patience)?);
+        say(format!("{} of {}: {}; {:.0} s left", i + 1, work.len(), shape.in_words(), pace * left));
+        points.extend(measure_shape(&precisions, axis, shape, peak, patience)?);
         left -= estimate(shape);
     }
-    set_exponents(&mut points);
-    // A surprise may be somebody else's work on this machine: both of its ends are measured once more.
-    for i in 0..points.len() {
-        let Some(before) = before(&points, i).filter(|_| points[i].super_linear) else { continue };
-        for again in [before, i] {
-            let (precision, axis, shape) = work[again / PASSES];
-            say(format!("again: {}, {}", shape.in_words(), name_of(precision)));
-            for (pass, point) in
-                measure_shape(precision, axis, shape, peak, patience)?.into_iter().enumerate()
-            {
-                points[again / PASSES * PASSES + pass].keep_faster(&point);
-            }
+    // A surprise may be somebody else's work on this machine: both of its ends are measured again, and again where
+    // what was slow and is not makes another one.
+    let of_shape = PASSES * precisions.len();
+    for round in 0..=ROUNDS {
+        set_exponents(&mut points);
+        let surprises = (0..points.len()).filter(|&i| points[i].super_linear);
+        let mut again: Vec<usize> = surprises
+            .flat_map(|i| before(&points, i).into_iter().chain([i]))
+            .map(|point| point / of_shape)
+            .collect();
+        again.sort_unstable();
+        again.dedup();
+        for i in again.into_iter().filter(|_| round < ROUNDS) {
+            let (axis, shape) = work[i];
+            say(format!("again: {}", shape.in_words()));
+            let faster = measure_shape(&precisions, axis, shape, peak, patience)?;
+            let points = &mut points[i * of_shape..];
+            points.iter_mut().zip(&faster).for_each(|(point, again)| point.keep_faster(again));
         }
     }
-    set_exponents(&mut points);
     Ok((peak, points))
 }
 
-/// Points of one shape: a forward pass and a step.
+/// How often surprises are measured again.
+const ROUNDS: usize = 3;
+
+/// Points of one shape in one precision: a forward pass and a step.
 const PASSES: usize = 2;
 
 fn measure_shape(
-    precision: Precision,
+    precisions: &[Precision],
     axis: GrowthAxis,
     shape: Shape,
     peak: Peak,
     patience: Patience,
-) -> Result<[Point; PASSES]> {
-    let mut subject = shape.build(precision)?;
+) -> Result<Vec<Point>> {
+    let mut subject = shape.build()?;
     let parameters = subject.model.parameters().scalars();
     let full = subject.full_step();
-    let passes = [("forward", subject.forward(patience)), (full.what, subject.step(&full, patience))];
-    Ok(passes.map(|(what, measured)| Point {
-        axis: axis.name(),
-        along: axis.along(),
-        at: axis.of(shape, parameters),
-        shape,
-        parameters,
-        what,
-        precision: name_of(precision),
-        gflop: measured.gflop(),
-        products_gflop: measured.products_gflop,
-        peak_gflops: peak.gflops(precision),
-        megabytes: measured.passed_megabytes(),
-        floor_milliseconds: measured.floor(peak, precision),
-        milliseconds: measured.seconds.median * 1e3,
-        best_milliseconds: measured.seconds.best * 1e3,
-        exponent: None,
-        super_linear: false,
-    }))
+    let mut points = Vec::new();
+    for &precision in precisions {
+        subject.set_precision(precision);
+        let passes = [("forward", subject.forward(patience)), (full.what, subject.step(&full, patience))];
+        points.extend(passes.map(|(what, measured)| Point {
+            axis: axis.name(),
+            along: axis.along(),
+            at: axis.of(shape, parameters),
+            shape,
+            parameters,
+            what,
+            precision: name_of(precision),
+            gflop: measured.gflop(),
+            products_gflop: measured.products_gflop,
+            peak_gflops: peak.gflops(precision),
+            megabytes: measured.passed_megabytes(),
+            floor_milliseconds: measured.floor(peak, precision),
+            milliseconds: measured.seconds.median * 1e3,
+            best_milliseconds: measured.seconds.best * 1e3,
+            exponent: None,
+            super_linear: false,
+        }));
+    }
+    Ok(points)
 }

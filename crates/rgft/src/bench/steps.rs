@@ -1,11 +1,13 @@
 //! `rgft bench steps`: whole training steps, full and selective, with their FLOPs, so that seconds can be compared with
 //! them, with the floor that the machine sets (see [`super::peak`]), and with what one thread takes; and the same work in
-//! PyTorch where a Python with torch is given.
+//! PyTorch where a Python with torch is given, and in other programs where such are named.
 
+mod beside;
 mod table;
 mod work;
-mod yardstick;
+pub(crate) mod yardstick;
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,6 +15,8 @@ use rgft_kernels::Precision;
 use serde::Serialize;
 use serde_json::json;
 
+pub(crate) use self::beside::BesideError;
+use self::beside::Peer;
 use super::Patience;
 use super::peak::{Peak, name_of};
 use super::subject::{KernelTime, Measured};
@@ -120,6 +124,7 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
     let patience = Patience { time, runs: if args.scaling { 4 } else { 7 } };
     let python = args.python();
     let (mut rows, mut torch) = (Vec::new(), Vec::new());
+    let mut peers: Vec<Peer> = args.beside.iter().map(|program| Peer::new(program)).collect();
     let (mut peak, mut one_thread_peak) = (None, None);
     let on = |threads: usize, work: Work, words: &str, peak: &mut Option<Peak>, printer: &mut Printer| {
         let (measured_peak, rows) = pool::run(
@@ -140,6 +145,15 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
         anyhow::Ok(rows)
     };
     for &work in &args.work {
+        // First, so that a program which cannot be started is told at once.
+        for (program, peer) in args.beside.iter().zip(&mut peers) {
+            printer.note(&format!("{}: {}", work.name(), peer.name));
+            let steps = beside::ask(Command::new(program), program, work, threads)?;
+            if steps.is_empty() {
+                printer.note(&format!("{}: {} does not offer it", work.name(), peer.name));
+            }
+            peer.steps.extend(steps);
+        }
         let mut measured = on(threads.unwrap_or(0), work, "", &mut peak, printer)?;
         if args.scaling {
             // By turns: what a machine does for others comes and goes in seconds, and least times are compared.
@@ -155,20 +169,21 @@ pub(crate) fn run(args: &StepsArgs, threads: Option<usize>, printer: &mut Printe
             Some(python) => yardstick::measure(python, work, threads, printer)?,
             None => Vec::new(),
         };
-        table::print(&measured, &theirs, args, printer)?;
+        table::print(&measured, &theirs, &peers, args, printer)?;
         rows.extend(measured);
         torch.extend(theirs);
     }
     let peaks = [peak, one_thread_peak];
     let mut document = json!({
         "machine": place::machine(), "commit": place::commit(), "peak": peak, "steps": rows, "pytorch": torch,
+        "beside": peers,
     });
     if let Some(peak) = one_thread_peak {
         document["one_thread_peak"] = json!(peak);
         printer.text(&table::in_words(peaks))?;
     }
     if let Some(folder) = &args.record {
-        let page = table::page(&rows, &torch, args.scaling, peaks);
+        let page = table::page(&rows, &torch, &peers, args.scaling, peaks);
         super::record(folder, "steps", &document, &[("md", &page)])?;
     }
     printer.document(&document)?;

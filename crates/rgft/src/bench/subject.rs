@@ -100,6 +100,12 @@ impl Subject {
         })
     }
 
+    /// From now on products are computed so, and states are evaluated as predictions make them.
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.engine.precision = precision.supported();
+        self.engine.set_mode(Mode::Evaluate);
+    }
+
     /// Of everything.
     pub(crate) fn full_step(&self) -> Case {
         Case { what: "full step", cut: 0, active: (0..self.components.len()).collect() }

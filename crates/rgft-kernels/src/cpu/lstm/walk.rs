@@ -98,8 +98,21 @@ impl LstmWalk<'_> {
         assert!(bias.is_none_or(|bias| bias.len() == 4 * hidden), "a bias of four gates");
         let expected = if bias.is_some() { (hidden, 4 * hidden) } else { (4 * hidden, hidden) };
         assert!(recurrent == expected, "a recurrent weight {recurrent:?}, expected {expected:?}");
-        assert!(self.steps.iter().map(|step| step.rows).sum::<usize>() == rows, "steps of {rows} rows");
+        // Tasks write rows at the same time: each must be one step's, and go to a place of its own.
+        let (in_order, reversed) = (end(self.steps.iter()), end(self.steps.iter().rev()));
+        assert!(
+            in_order == Some(rows) || reversed == Some(rows),
+            "steps of {rows} rows, one after the other"
+        );
+        let mut taken = vec![false; rows];
+        let is_new = |row: &u32| !std::mem::replace(&mut taken[*row as usize], true);
+        assert!(self.packed.iter().all(is_new), "two rows with one place");
     }
+}
+
+/// The row behind the last of `steps`, if each begins where the one before it ends.
+fn end<'a>(mut steps: impl Iterator<Item = &'a Step>) -> Option<usize> {
+    steps.try_fold(0, |next, step| (step.first == next).then_some(next + step.rows))
 }
 
 /// Forward: `a = Σ x·W + h'·recurrent + bias`, where `inputs` are one or two pairs of `x` `[rows, k]`, in time-major order, and `W`
@@ -216,7 +229,7 @@ impl WithSimd for Over<'_, Forward<'_>> {
             let kept = match saved {
                 None => None,
                 Some([gates, c, h]) => {
-                    // SAFETY: no other task has this sequence, nor anything else these rows.
+                    // SAFETY: no other task has this sequence, and every row is one sequence's (checked).
                     let [gates, c, h] = unsafe {
                         [
                             gates.0.part(row * gates.1, gates.1),
@@ -228,7 +241,7 @@ impl WithSimd for Over<'_, Forward<'_>> {
                 }
             };
             forward_row(simd, [a, bias], c, h, kept);
-            // SAFETY: as above; rows of the output are those of the sequences, each once.
+            // SAFETY: as above; each row has a place of its own (checked).
             unsafe { y.part(walk.output(row).start, walk.hidden) }.copy_from_slice(h);
         }
     }
@@ -256,7 +269,7 @@ impl WithSimd for Over<'_, Backward<'_>> {
         let pieces = dc.chunks_exact_mut(hidden).zip(delta.chunks_exact_mut(wide));
         for (i, (dh, (dc, delta))) in dh.chunks_exact(stride).zip(pieces).take(n).enumerate() {
             let row = share.row(step, i);
-            // SAFETY: no other task has this sequence.
+            // SAFETY: no other task has this sequence, and every row is one sequence's (checked).
             let gates = unsafe { gates.part(row * wide, wide) };
             let (dy, before) = (&dy[walk.output(row)], &c[row * hidden..][..hidden]);
             backward_row(simd, gates, before, Slopes { dy, dh: &dh[..hidden], dc, delta });
@@ -390,6 +403,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "two rows with one place")]
+    fn rows_must_not_share_a_place() {
+        let step = |rows| Step { first: 0, rows, carried: 0 };
+        let walk = LstmWalk {
+            steps: &[step(2)],
+            packed: &[1, 1],
+            hidden: 1,
+            first_column: 0,
+            columns: 1,
+            precision: Precision::F32,
+        };
+        lstm_backward(walk, Mat::new(&[0.0; 4], 4, 1), &[0.0; 2], &[0.0; 2], &mut [0.0; 8]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one after the other")]
+    fn steps_must_not_share_rows() {
+        let step = |rows| Step { first: 0, rows, carried: 0 };
+        let walk = LstmWalk {
+            steps: &[step(1), step(1)],
+            packed: &[0, 1],
+            hidden: 1,
+            first_column: 0,
+            columns: 1,
+            precision: Precision::F32,
+        };
+        lstm_backward(walk, Mat::new(&[0.0; 4], 4, 1), &[0.0; 2], &[0.0; 2], &mut [0.0; 8]);
     }
 
     #[test]
