@@ -1,6 +1,6 @@
 //! Tensors `[rows, cols]` whose memory comes from an arena and goes back to it.
 //!
-//! A training step needs the same buffers as the one before: after warm-up every [`Arena::tensor`] finds one and
+//! A training step needs the same buffers as the one before: after warm-up (a step or two) every [`Arena::tensor`] finds one and
 //! the heap is left alone. Buffers are never cleared: a fresh tensor holds whatever its last user left.
 
 use std::sync::{Arc, Mutex, PoisonError};
