@@ -99,9 +99,9 @@ impl Engine {
 
     /// Runs `pass`, which repeats one that ran: it is counted, but observes nothing.
     pub(crate) fn again(&self, pass: impl FnOnce()) {
-        self.again.set(true);
+        let before = self.again.replace(true);
         pass();
-        self.again.set(false);
+        self.again.set(before);
     }
 
     /// What the passes from now on are for.

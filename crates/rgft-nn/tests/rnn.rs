@@ -113,14 +113,12 @@ fn ten_steps_of_adamw_are_pytorchs() {
 }
 
 #[test]
-fn the_third_step_allocates_nothing() {
+fn the_second_step_allocates_nothing() {
     for name in FAMILY {
         let golden = golden(name);
         let engine = Engine::new(Precision::F32);
         let all = golden.model.parameters().everything();
         let mut gradients = Gradients::new(&engine, golden.model.parameters(), &all, &golden.model.tables());
-        // Two steps to warm up: in the first one a buffer may go for a larger one.
-        step(&golden, &engine, &mut gradients);
         step(&golden, &engine, &mut gradients);
         let warm = engine.arena.allocations();
         step(&golden, &engine, &mut gradients);

@@ -112,7 +112,7 @@ fn step_bytes(recipe: &Recipe, work: &Workload, plan: &Plan, update: &[Slices]) 
     (gradients, (buffers as f64 * of(largest) / of(part)) as u64)
 }
 
-/// Bytes of weights that stay packed, where products are packed for tiles; nothing elsewhere, but the processor does not say.
+/// Bytes of weights that stay packed, where products are packed for tiles; elsewhere they are fewer.
 fn packed_bytes(recipe: &Recipe, work: &Workload, plan: &Plan, update: &[Slices]) -> u64 {
     if Workload::engine(recipe).precision == Precision::F32 {
         return 0;
@@ -121,7 +121,9 @@ fn packed_bytes(recipe: &Recipe, work: &Workload, plan: &Plan, update: &[Slices]
     let needs = model.needs(update, plan.cut, false);
     let forms = |(site, needs): (&Site, &Needs)| match site.kind {
         SiteKind::Linear { weight, .. } => {
-            let carries = update[weight].is_none() && !needs.dx.is_none();
+            // The second micro-batch of a step meets unchanged what is trained, too.
+            let stays = update[weight].is_none() || recipe.accumulation > 1;
+            let carries = stays && !needs.dx.is_none();
             2 * model.parameters().data(weight).len() as u64 * (1 + u64::from(carries))
         }
         _ => 0,
@@ -187,7 +189,7 @@ fn state_scalars(recipe: &Recipe, work: &Workload, top: usize) -> Vec<f64> {
 /// `work.notes`.
 ///
 /// The prefix cache goes to disk, which costs nothing but reading; then batches are cut into smaller ones whose gradients
-/// are summed, as far as no layer looks at a batch as a whole; then blocks are recomputed.
+/// are summed, as far as no layer looks at a batch as a whole (steps have as many examples as before, though not the same); then blocks are recomputed.
 ///
 /// # Errors
 /// [`TrainError::MemoryLimit`] where all of that is not enough.
@@ -209,9 +211,12 @@ pub fn within_limit(recipe: &Recipe, work: &mut Workload) -> Result<Recipe, Trai
             recipe.cache_memory = mebibytes;
             return Ok(recipe);
         }
-        if recipe.batch_size > LEAST_BATCH && !whole_batches && recipe.batch_size.is_multiple_of(2) {
+        if recipe.batch_size / 2 >= LEAST_BATCH && !whole_batches && recipe.batch_size.is_multiple_of(2) {
             recipe.batch_size /= 2;
             recipe.accumulation *= 2;
+            let (batch, parts) = (recipe.batch_size, recipe.accumulation);
+            work.notes.retain(|note| !note.starts_with(PARTS));
+            work.notes.push(format!("{PARTS} of {batch} examples, {parts} to a step"));
         } else if recipe.recompute == Recompute::Off {
             recipe.recompute = Recompute::Blocks;
             work.model.set_recompute(true);
@@ -223,5 +228,7 @@ pub fn within_limit(recipe: &Recipe, work: &mut Workload) -> Result<Recipe, Trai
     Err(TrainError::MemoryLimit { needed: (needed as f64 / (1.0 - MARGIN)) as u64, mebibytes })
 }
 
+/// How the note begins that says into what batches are cut.
+const PARTS: &str = "memory-limit: batches";
 /// The smallest part into which a batch is cut: below it, products are too small to be fast.
 const LEAST_BATCH: usize = 4;

@@ -15,6 +15,7 @@ pub enum Pool {
 
 /// `x` `[tokens, cols]` packed by `lengths` → `out` `[sequences, cols]`. An empty sequence pools to zero.
 pub fn pool(pool: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f32]) {
+    assert_eq!(lengths.iter().sum::<usize>() * cols, x.len(), "tokens of all sequences");
     let mut rest = x;
     let own = lengths.iter().map(|length| rest.split_off(..length * cols).unwrap_or_default());
     let sequences: Vec<_> = own.zip(out.chunks_exact_mut(cols)).collect();
@@ -31,6 +32,7 @@ pub fn pool(pool: Pool, x: &[f32], cols: usize, lengths: &[usize], out: &mut [f3
 
 /// The gradient: `d` `[sequences, cols]` → `dx` `[tokens, cols]`, all of it written.
 pub fn pool_backward(pool: Pool, d: &[f32], cols: usize, lengths: &[usize], dx: &mut [f32]) {
+    assert_eq!(lengths.iter().sum::<usize>() * cols, dx.len(), "tokens of all sequences");
     let (scalars, mut rest) = (dx.len(), dx);
     let own = lengths.iter().map(|length| rest.split_off_mut(..length * cols).unwrap_or_default());
     let sequences: Vec<_> = own.zip(d.chunks_exact(cols)).collect();

@@ -311,9 +311,9 @@ recipe_keys! {
     }
 
     "Memory" {
-        /// Whether blocks run forward a second time instead of keeping what backward reads: a third more FLOPs at most, for a fraction of the activations
+        /// Whether blocks run forward a second time instead of keeping what backward reads, for a fraction of the activations: a third more FLOPs in full fine-tuning, up to twice as many where little is updated
         "recompute" recompute: Recompute, Word, "off", "off or blocks";
-        /// MiB that the run may hold; to keep it, the prefix cache goes to disk, batches are cut into smaller ones of the same sum, and blocks are recomputed; what cannot keep it does not start
+        /// MiB that the run may hold; to keep it, the prefix cache goes to disk, batches are cut into smaller ones, as many examples to a step, and blocks are recomputed; what cannot keep it does not start
         "memory-limit" memory_limit: usize, Count, "none", "a whole number from 1";
     }
 

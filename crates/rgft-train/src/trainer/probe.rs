@@ -25,6 +25,8 @@ impl Trainer<'_> {
             self.order.hold(&rows);
         }
         let examples = rows.iter().map(Vec::len).sum();
+        // A look goes deeper than the steps around it: neither keeps its buffers for the other.
+        self.engine.arena.release();
         let mut counted = Flops::default();
         for rows in rows {
             let batch = self.work.train.pack(&rows, None);
@@ -33,7 +35,6 @@ impl Trainer<'_> {
             counted.dx += flops.dx;
             counted.tracking += flops.tracking;
         }
-        // A look goes deeper than the steps around it: its buffers are not kept for them.
         self.engine.arena.release();
         self.ledger.add(Account::Probe, counted.forward + counted.dx);
         self.ledger.add(Account::Tracking, counted.tracking);

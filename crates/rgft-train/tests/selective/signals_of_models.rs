@@ -148,8 +148,8 @@ fn coherent_is_the_energy_of_batches_that_agree_and_less_where_they_contradict()
             masked(tracker.take(), &untied)
         };
         // Sums are kept in bf16, and a component here may be a few scalars.
-        net.close(&after(&[1.0]), &exact, 5e-3);
-        net.close(&after(&[1.0, 1.0, 1.0]), &exact, 5e-3);
+        net.close(&after(&[1.0]), &exact, 2e-2);
+        net.close(&after(&[1.0, 1.0, 1.0]), &exact, 2e-2);
         // Everything contradicts, so it may all be chance: then nothing is told apart, and the energy alone decides.
         let (contradicting, exact) = (after(&[1.0, -1.0]).iter().sum::<f64>(), exact.iter().sum::<f64>());
         assert!(contradicting < 0.95 * exact, "{contradicting} of {exact}");

@@ -2,11 +2,13 @@
 //! here, full fine-tuning and LoRA in PyTorch (`train_text.py` of the yardstick); seconds, FLOPs, memory and quality.
 //!
 //! Every run is a process of its own, and seeds come round by round, so that a machine that slows down slows all of them.
-//! Seconds are those of training, looks and cache included, loading and evaluation excluded, as the script counts them too.
+//! Seconds are those of training, looks and cache included, loading and evaluation excluded, as the script counts them too;
+//! memory is the peak of the whole process.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -72,6 +74,11 @@ pub(crate) fn run(args: &WholeRunsArgs, threads: Option<usize>, printer: &mut Pr
     if let Some((_, script)) = &script {
         anyhow::ensure!(script.is_file(), "{}: no such script; set {}", script.display(), yardstick::FOLDER);
         anyhow::ensure!(checked.data.is_dir(), "{}: PyTorch's script reads a folder", checked.data.display());
+        let as_there = checked.batch_size == 32 && checked.accumulation == 1 && checked.limit_train.is_none();
+        anyhow::ensure!(
+            as_there,
+            "PyTorch's script takes batches of 32 of all examples: leave batch-size and limits out"
+        );
     }
     let mut rows: Vec<Row> = Vec::new();
     for precision in precisions {
@@ -114,6 +121,8 @@ fn here(raw: &RawRecipe, contender: &Contender, seed: u64, scratch: &Path) -> Re
         precision: Some(contender.precision.parse::<recipe::Precision>()?),
         seed: Some(seed),
         out: Some(out.clone()),
+        // Full fine-tuning may not keep it.
+        memory_limit: None,
         ..raw.clone()
     };
     let config = scratch.join("run.toml");
@@ -122,7 +131,7 @@ fn here(raw: &RawRecipe, contender: &Contender, seed: u64, scratch: &Path) -> Re
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.args(["train", "--quiet", "--json", "--config"]).arg(&config);
-    let (text, _) = output(&mut command)?;
+    let (text, peak_rss_bytes) = output(&mut command)?;
     let _ = std::fs::remove_dir_all(&out);
     let summary: RunSummary = serde_json::from_str(&text).context("train printed no summary")?;
     let metric = &summary.convergence.metric;
@@ -130,7 +139,7 @@ fn here(raw: &RawRecipe, contender: &Contender, seed: u64, scratch: &Path) -> Re
         seed,
         seconds: summary.seconds.train,
         flops_ratio: Some(summary.flops.ratio),
-        peak_rss_bytes: summary.memory.peak_rss_bytes,
+        peak_rss_bytes,
         quality: summary.metrics.test.get(metric).copied(),
     })
 }
@@ -181,6 +190,8 @@ fn output(command: &mut Command) -> Result<(String, Option<u64>)> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot run {}", name.display()))?;
+    // Read while it runs: a full pipe would hold it up.
+    let (text, error) = (read(child.stdout.take()), read(child.stderr.take()));
     let (pid, mut peak) = (child.id(), None);
     let status = loop {
         peak = peak.max(rgft_train::peak_rss_bytes_of(pid));
@@ -189,15 +200,21 @@ fn output(command: &mut Command) -> Result<(String, Option<u64>)> {
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let (mut text, mut error) = (String::new(), String::new());
-    if let (Some(stdout), Some(stderr)) = (&mut child.stdout, &mut child.stderr) {
-        stdout.read_to_string(&mut text).context("a run's output is no text")?;
-        stderr.read_to_string(&mut error).unwrap_or_default();
-    }
+    let (text, error) = (text.join().unwrap_or_default(), error.join().unwrap_or_default());
     if !status.success() {
         bail!("{} failed: {}", name.display(), error.trim());
     }
     Ok((text, peak))
+}
+
+/// Reads to the end, in a thread of its own.
+fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read before an error is what there is to tell.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 fn report(args: &WholeRunsArgs, recipe: &recipe::Recipe, rows: &[Row], printer: &mut Printer) -> Result<()> {

@@ -60,7 +60,9 @@ pub(crate) struct KernelTime {
 impl KernelTime {
     /// Whether the floor takes its time from its FLOPs.
     fn is_product(&self) -> bool {
-        ["gemm", "conv", "attention"].iter().any(|name| self.kernel.starts_with(name))
+        ["gemm", "conv", "attention", "lstm_forward", "lstm_backward"]
+            .iter()
+            .any(|name| self.kernel.starts_with(name))
     }
 }
 
