@@ -161,7 +161,9 @@ impl Engine {
         let ((m, k), (_, n)) = (a.mat().shape(), view.shape());
         self.count(Product { site, pass, batch: 1, m, k, n });
         let by = (&*self.kernels, self.precision);
-        let packed = self.weights.get(by, (parameters, index), (form, view));
+        // A look goes through everything a few times and seldom comes back: what it packed would outlive it.
+        let keeps = self.mode.get() != Mode::Probe;
+        let packed = keeps.then(|| self.weights.get(by, (parameters, index), (form, view))).flatten();
         let w = Factor::packed(view, packed.as_deref());
         self.kernels.gemm_packed(a, w, c, start, self.precision);
     }
